@@ -1,0 +1,52 @@
+# Two commands do everything on a fresh machine with Python 3.11: make demo, make test.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check ui report pocket-report train-pocket deploy lock format clean
+
+demo: $(READY)  ## Run the whole pipeline on the pocket world
+	@$(BIN)/python -m flows reproduce --profile pocket
+
+test: $(READY)  ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(READY)  ## Formatting, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+ui: $(READY)  ## Open the Prefect server with all past runs
+	@$(BIN)/python -m flows ui
+
+pocket-report: $(READY)  ## Measure the pocket models against their floors
+	@$(BIN)/python -m flows pocket-report
+
+train-pocket: $(READY)  ## Train the pocket models from nothing (about three hours)
+	@$(BIN)/python -m flows train-pocket
+
+deploy: $(READY)  ## Register the work pool and all deployments with a running server
+	@$(BIN)/prefect work-pool create --type process --overwrite cpu
+	@$(BIN)/prefect --no-prompt deploy --all
+
+lock: $(READY)  ## Resolve the lock file anew
+	@$(BIN)/uv pip compile -q pyproject.toml --extra dev --no-header --no-annotate -o requirements.lock
+
+format: $(READY)  ## Format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## Remove the environment, the store and Prefect's files
+	rm -rf .venv .tokencompose .prefect
+
+# uv takes the builds of torch and torchvision that belong together; plain pip may not.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11))" \
+		|| { echo "Python 3.11 is needed; found: $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip sync -q --python $(BIN)/python requirements.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(READY)

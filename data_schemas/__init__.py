@@ -1,0 +1,1 @@
+"""The contract between the layers: configs, records, Arrow schemas and manifests."""

@@ -1,0 +1,61 @@
+"""Parameter of the flow `evaluate`: MultiGen."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from data_schemas.configs.flow_config import FlowConfig, Settings
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class SampledPrompts(Settings):
+    """Prompts of `num_objects` different categories each, drawn with a seed."""
+
+    kind: Literal["sampled"]
+    categories: Annotated[list[str], Field(min_length=2)]
+    num_prompts: Count
+    num_objects: Annotated[int, Field(ge=1, le=10)]
+    seed: int
+
+
+class PromptFile(Settings):
+    """Prompts in the form of MultiGen's released files."""
+
+    kind: Literal["file"]
+    path: str
+
+
+class SamplerConfig(Settings):
+    """How images are generated; the paper's is PNDM, 50 steps, guidance 7.5."""
+
+    scheduler: Literal["pndm"]
+    num_inference_steps: Count
+    guidance_scale: Annotated[float, Field(ge=1.0)]
+    height: Annotated[int, Field(ge=8, multiple_of=8)]
+    width: Annotated[int, Field(ge=8, multiple_of=8)]
+    seed: int
+    batch_size: Count
+
+
+class DetectorConfig(Settings):
+    """OWLv2, which says what is in an image."""
+
+    model: Annotated[str, Field(description="Hub name or folder, or pocket:owlv2.")]
+    revision: Annotated[str, Field(description="Commit of a hub model; empty for a folder.")]
+    query: Annotated[str, Field(pattern=r"\{name\}", description="Text query of a category.")]
+    threshold: Annotated[float, Field(ge=0.0, lt=1.0, description="A score counts if it is above.")]
+    batch_size: Count
+
+
+class EvaluateConfig(FlowConfig):
+    """Generate, detect and score: MG2 to MG5 of each model."""
+
+    section: ClassVar[str] = "evaluate"
+
+    prompts: Annotated[SampledPrompts | PromptFile, Field(discriminator="kind")]
+    num_images_per_prompt: Annotated[Count, Field(description="Rounds of MultiGen.")]
+    partition_size: Annotated[Count, Field(description="Prompts a partition.")]
+    sampler: SamplerConfig
+    detector: DetectorConfig
+    device: Literal["auto", "cpu", "cuda"]

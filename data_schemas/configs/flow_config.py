@@ -1,0 +1,46 @@
+"""What all configs share: frozen, strict, and completed from a profile."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from data_schemas.profiles import load_profile, merge_values
+
+
+class Settings(BaseModel):
+    """A part of a config: frozen, and a misspelt field is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _without_required(schema: dict[str, Any]) -> None:
+    schema.pop("required", None)
+
+
+class FlowConfig(Settings):
+    """A flow's parameter: the values of a profile, with any of them replaced.
+
+    `{"profile": "paper"}` is a complete config, and `{"mask": {"box_threshold": 0.3}}` is the pocket
+    profile with another threshold.
+
+    Attributes:
+        profile: A profile that comes with the project, or the path of a TOML file.
+    """
+
+    # The profile fills in what is left out, so the form in the Prefect UI must not ask for it.
+    model_config = ConfigDict(json_schema_extra=_without_required)
+
+    section: ClassVar[str]
+
+    profile: str = "pocket"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_from_profile(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        profile = values.get("profile", "pocket")
+        if not isinstance(profile, str):
+            return values
+        return merge_values(load_profile(profile, cls.section), values)

@@ -1,0 +1,60 @@
+"""What a stage says of the output that it stored."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StoredFile(BaseModel):
+    """A file of an entry; `name` may hold folders ("unet/config.json")."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """The record of one stored output, small enough to be a Prefect result.
+
+    Attributes:
+        stage: Stage that made it.
+        key: Where it lies in the store; a function of inputs, config, models and stage version.
+        digest: Digest of the files, by name and content: equal outputs have equal digests.
+        files: The files, sorted by name.
+        num_in: Samples read.
+        num_out: Samples written.
+        rejected: How many were left out, by reason.
+        facts: Figures of the stage that its card shows.
+        inputs: Digests of what it was made from.
+        provenance: Versions and settings that do not belong to the key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    key: str
+    digest: str
+    files: tuple[StoredFile, ...]
+    num_in: int = 0
+    num_out: int = 0
+    rejected: dict[str, int] = {}
+    facts: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    provenance: dict[str, str] = {}
+
+    def file(self, name: str) -> StoredFile:
+        """The file of that name.
+
+        Raises:
+            KeyError: If the entry has no such file, listing what it has.
+        """
+        for file in self.files:
+            if file.name == name:
+                return file
+        raise KeyError(f"{self.key} has no file {name!r}, but {[f.name for f in self.files]}")
+
+    def names(self, suffix: str = "") -> list[str]:
+        """Names of the files that end in `suffix`, sorted."""
+        return [file.name for file in self.files if file.name.endswith(suffix)]

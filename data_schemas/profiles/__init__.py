@@ -1,0 +1,54 @@
+"""Profiles: complete values of the flows' configs, as TOML files that a person can read."""
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+_SUFFIX = ".toml"
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with the project."""
+    files = resources.files(__name__).iterdir()
+    return sorted(f.name.removesuffix(_SUFFIX) for f in files if f.name.endswith(_SUFFIX))
+
+
+def load_profile(profile: str, section: str) -> dict[str, Any]:
+    """Read one flow's values.
+
+    Args:
+        profile: Name of a profile that comes with the project, or a path to a TOML file.
+        section: The flow: `curate`, `finetune`, `evaluate`, `reproduce` or `train_pocket`.
+
+    Raises:
+        ValueError: If there is no such profile or it says nothing of that flow.
+    """
+    if profile in profile_names():
+        text = resources.files(__name__).joinpath(profile + _SUFFIX).read_text("utf-8")
+    elif profile.endswith(_SUFFIX) and Path(profile).is_file():
+        text = Path(profile).read_text("utf-8")
+    else:
+        raise ValueError(
+            f"profile {profile!r} is neither one of {', '.join(profile_names())} nor the path of"
+            f" a {_SUFFIX} file"
+        )
+    values = tomllib.loads(text)
+    if section not in values:
+        raise ValueError(f"profile {profile!r} has no section [{section}], but {sorted(values)}")
+    return values[section]
+
+
+def merge_values(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, table by table."""
+    merged = dict(base)
+    for name, value in changes.items():
+        old = merged.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            # Another kind of source or of prompts shares no field with the one it replaces.
+            replaced = "kind" in value and value["kind"] != old.get("kind")
+            merged[name] = dict(value) if replaced else merge_values(old, value)
+        else:
+            merged[name] = value
+    return merged

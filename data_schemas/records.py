@@ -1,0 +1,185 @@
+"""Rows that travel from stage to stage, as Arrow tables in Parquet files.
+
+Each stage adds to what the one before it wrote. Masks are COCO run-length encodings of full images
+(`counts` as pycocotools writes them), boxes are left, top, right, bottom in pixels.
+"""
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Base of all rows: frozen, and without surprises."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SelectedImage(Record):
+    """An image with the captions that came with it."""
+
+    key: str
+    image_path: str
+    image_sha256: str
+    captions: list[str]
+
+
+class RankedImage(Record):
+    """An image with the caption that fits it best, and the score of every candidate."""
+
+    key: str
+    image_path: str
+    image_sha256: str
+    width: int
+    height: int
+    caption: str
+    captions: list[str]
+    scores: list[float]
+
+
+class NounPhrase(Record):
+    """Adjacent nouns of a caption: `caption[start:end]` is `text`."""
+
+    text: str
+    start: int
+    end: int
+
+
+class ParsedCaption(Record):
+    """A caption with its noun phrases in order of appearance."""
+
+    key: str
+    image_path: str
+    image_sha256: str
+    width: int
+    height: int
+    caption: str
+    phrases: list[NounPhrase]
+
+
+class GroundedPhrase(Record):
+    """A noun phrase with what was found for it; no box and no mask if nothing was.
+
+    Attributes:
+        text, start, end: As in `NounPhrase`.
+        boxes: One or more boxes, best first.
+        scores: Score of each box.
+        mask_counts: COCO run lengths of the united mask, empty if there is none.
+    """
+
+    text: str
+    start: int
+    end: int
+    boxes: list[list[float]]
+    scores: list[float]
+    mask_counts: str
+
+
+class GroundedCaption(Record):
+    """A caption whose phrases were looked for in the image."""
+
+    key: str
+    image_path: str
+    image_sha256: str
+    width: int
+    height: int
+    caption: str
+    phrases: list[GroundedPhrase]
+
+
+class GeneratedImage(Record):
+    """An image that was generated, by prompt and round."""
+
+    image: str
+    prompt_id: int
+    round: int
+    seed: int
+    prompt: str
+    categories: list[str]
+
+
+class DetectedBox(Record):
+    """A box found in a generated image."""
+
+    image: str
+    prompt_id: int
+    round: int
+    category: str
+    score: float
+    box: list[float]
+
+
+_PHRASE = [
+    pa.field("text", pa.string()),
+    pa.field("start", pa.int32()),
+    pa.field("end", pa.int32()),
+]
+_IMAGE = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("image_path", pa.string(), nullable=False),
+    pa.field("image_sha256", pa.string(), nullable=False),
+]
+_SIZE = [pa.field("width", pa.int32()), pa.field("height", pa.int32())]
+
+SELECTED_SCHEMA = pa.schema([*_IMAGE, pa.field("captions", pa.list_(pa.string()))])
+RANKED_SCHEMA = pa.schema(
+    [
+        *_IMAGE,
+        *_SIZE,
+        pa.field("caption", pa.string()),
+        pa.field("captions", pa.list_(pa.string())),
+        pa.field("scores", pa.list_(pa.float32())),
+    ]
+)
+PARSED_SCHEMA = pa.schema(
+    [
+        *_IMAGE,
+        *_SIZE,
+        pa.field("caption", pa.string()),
+        pa.field("phrases", pa.list_(pa.struct(_PHRASE))),
+    ]
+)
+GROUNDED_SCHEMA = pa.schema(
+    [
+        *_IMAGE,
+        *_SIZE,
+        pa.field("caption", pa.string()),
+        pa.field(
+            "phrases",
+            pa.list_(
+                pa.struct(
+                    [
+                        *_PHRASE,
+                        pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+                        pa.field("scores", pa.list_(pa.float32())),
+                        pa.field("mask_counts", pa.string()),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+"""Index of a shard: everything of its samples but the image bytes."""
+
+DETECTION_SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.int32(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("category", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("box", pa.list_(pa.float32(), 4)),
+    ]
+)
+"""Boxes found in generated images, one row a box; an image without any has no row."""
+
+GENERATED_SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.int32(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("categories", pa.list_(pa.string())),
+    ]
+)
+"""Index of generated images."""

@@ -1,0 +1,75 @@
+"""Run a flow from the command line: `python -m flows reproduce --profile pocket`."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from flows.local_server import local_server, ui_url
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one flow with a Prefect server on this machine, and say what to look at."""
+    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
+    parser.add_argument("flow", choices=["reproduce", "train-pocket", "pocket-report", "ui"])
+    parser.add_argument("--profile", default="pocket", help="pocket, paper, or a TOML file")
+    parser.add_argument(
+        "--config", type=json.loads, default={}, help='changes as JSON: {"finetune": {"seed": 2}}'
+    )
+    options = parser.parse_args(arguments)
+    # Bars and one line a stage say enough; the UI has everything.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1" if options.profile == "pocket" else "0")
+    if options.flow == "ui":
+        return subprocess.call([sys.executable, "-m", "prefect", "server", "start"])
+    values = {"profile": options.profile, **options.config}
+    with local_server():
+        match options.flow:
+            case "reproduce":
+                _reproduce(values)
+            case "train-pocket":
+                from flows.train_pocket import train_pocket
+
+                _print_figures(train_pocket(values))
+            case "pocket-report":
+                from flows.train_pocket import pocket_report
+
+                _print_figures(pocket_report(values))
+    return 0
+
+
+def _reproduce(values: dict) -> None:
+    from flows.reproduce import reproduce
+
+    state = reproduce(values, return_state=True)
+    result = state.result()
+    columns = [f"MG{k}" for k in sorted(result.scores[0].mean)]
+    print("\nMultiGen: share of images with at least k of their five categories, in percent")
+    print("(in brackets the population standard deviation over rounds)\n")
+    print(f"{'model':12}" + "".join(f"{name:>14}" for name in columns) + f"{'images':>9}")
+    for score in result.scores:
+        cells = [f"{score.mean[k]:.1f} ({score.deviation[k]:.1f})" for k in sorted(score.mean)]
+        print(f"{score.label:12}" + "".join(f"{c:>14}" for c in cells) + f"{score.num_images:>9}")
+    run = state.state_details.flow_run_id
+    print(f"\nreport    {result.report_path}")
+    print(f"data set  {result.dataset}")
+    print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
+
+
+def _print_figures(report) -> None:
+    print(f"\n{'model':17}{'figure':38}{'value':>8}  {'limits':>12}{'cases':>7}")
+    for figure in report.figures:
+        limits = f"{figure.low:g} to {figure.high:g}"
+        mark = "" if figure.reached else "  MISSED"
+        print(
+            f"{figure.model:17}{figure.name:38}{figure.value:8.3f}  {limits:>12}"
+            f"{figure.count:7}{mark}"
+        )
+    print(f"\npictures  {report.folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""From captions and images to grounded shards."""
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from data_schemas.configs.curate_config import CurateConfig
+from tasks.describe_dataset import describe_dataset
+from tasks.mask_nouns import mask_nouns
+from tasks.parse_nouns import parse_nouns
+from tasks.prepare_source import prepare_source
+from tasks.rank_captions import rank_captions
+from tasks.select_images import select_partitions
+from tasks.write_shards import write_shards
+
+
+@flow(
+    name="curate",
+    flow_run_name="curate {config.caption_set} ({config.profile})",
+    task_runner=ThreadPoolTaskRunner(max_workers=1),
+)
+def curate(config: CurateConfig = CurateConfig()) -> str:
+    """Choose images, rank their captions, find and mask the nouns, and write shards.
+
+    Returns:
+        The key of the data set in the store, which `finetune` takes.
+    """
+    source = prepare_source(config)
+    selected = select_partitions(source, config)
+    ranked = rank_captions(source, selected, config)
+    parsed = parse_nouns(ranked, config)
+    grounded = mask_nouns(source, parsed, config)
+    shards = write_shards(source, grounded, config)
+    return describe_dataset(shards, config)

@@ -1,0 +1,32 @@
+"""From grounded shards to a Stable Diffusion that composes."""
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from tasks.describe_dataset import read_dataset
+from tasks.encode_latents import encode_latents
+from tasks.finetune_unet import finetune_unet
+from tasks.stage import Input
+
+
+@flow(
+    name="finetune",
+    flow_run_name="finetune {label} ({config.profile})",
+    task_runner=ThreadPoolTaskRunner(max_workers=1),
+)
+def finetune(
+    dataset: str, config: FinetuneConfig = FinetuneConfig(), label: str = "grounded"
+) -> Input:
+    """Encode a data set and fine-tune a UNet on it.
+
+    Args:
+        dataset: Key of the data set, as `curate` returns it.
+        config: The model and how it is trained.
+        label: What the model is called on cards and in tables.
+
+    Returns:
+        Where the model lies in the store.
+    """
+    encoded = encode_latents(read_dataset(dataset), config)
+    return finetune_unet(encoded, config, label)

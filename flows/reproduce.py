@@ -1,0 +1,28 @@
+"""The whole paper: curate, fine-tune, evaluate."""
+
+from prefect import flow
+
+from data_schemas.configs.reproduce_config import ReproduceConfig
+from flows.curate import curate
+from flows.evaluate import evaluate
+from flows.finetune import finetune
+from tasks.compare_models import Reproduction, base_model, compare_models, denoising_alone
+from tasks.generate_images import ModelUnderTest
+
+
+@flow(name="reproduce", flow_run_name="reproduce {config.curate.caption_set} ({config.profile})")
+def reproduce(config: ReproduceConfig = ReproduceConfig()) -> Reproduction:
+    """Make a data set, fine-tune on it, and compare the model with the base on MultiGen.
+
+    Returns:
+        The data set, the scores of all models, and where the report lies.
+    """
+    dataset = curate(config.curate)
+    models = [base_model(config.finetune)]
+    if config.denoising_baseline:
+        plain = finetune(dataset, denoising_alone(config.finetune), "denoising")
+        models.append(ModelUnderTest(label="denoising", stored=plain))
+    grounded = finetune(dataset, config.finetune, "grounded")
+    models.append(ModelUnderTest(label="grounded", stored=grounded))
+    scores = evaluate(models, config.evaluate)
+    return compare_models(dataset, models, scores, config)

@@ -1,0 +1,32 @@
+"""Train the models of the pocket world."""
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from data_schemas.configs.train_pocket_config import PocketReportConfig, TrainPocketConfig
+from tasks.measure_pocket_models import PocketReport, measure_models
+from tasks.train_pocket_models import install_models, train_all
+
+
+@flow(
+    name="train-pocket",
+    flow_run_name="train-pocket ({config.profile})",
+    task_runner=ThreadPoolTaskRunner(max_workers=1),
+)
+def train_pocket(
+    config: TrainPocketConfig = TrainPocketConfig(),
+    report: PocketReportConfig = PocketReportConfig(),
+) -> PocketReport:
+    """Train every model from nothing, put them in their place, and measure them.
+
+    Returns:
+        Every figure with its floor.
+    """
+    install_models(train_all(config))
+    return measure_models(report)
+
+
+@flow(name="pocket-report", task_runner=ThreadPoolTaskRunner(max_workers=1))
+def pocket_report(report: PocketReportConfig = PocketReportConfig()) -> PocketReport:
+    """Measure the models that come with the project on scenes that they were not trained on."""
+    return measure_models(report)

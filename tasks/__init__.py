@@ -1,0 +1,1 @@
+"""Tasks: they read files, call the core, and write files."""

@@ -1,0 +1,116 @@
+"""One card a stage in the Prefect UI: what went in, what came out, and how it looks."""
+
+import base64
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.stage import Outcome, open_store
+from tokencompose_core.store.rejections import check_rejected_fraction
+
+# Prefect stores every payload twice and lists all of them at once, so cards are kept small.
+_MOST_IMAGE_BYTES = 120_000
+_MOST_ROWS = 100
+_SHEETS = ("sheet.jpg", "losses.png", "samples.jpg")
+
+
+def close_stage(
+    outcomes: Sequence[Outcome], subject: str, max_rejected_fraction: float = 1.0
+) -> None:
+    """Publish the card of a stage, and fail if too many samples were left out.
+
+    Args:
+        outcomes: The stage's outputs.
+        subject: Caption set or model that the card's history belongs to.
+        max_rejected_fraction: Largest share of samples that may be missing.
+
+    Raises:
+        TooManyRejectedError: If more are; the outputs stay in the store.
+    """
+    stage = outcomes[0].manifest.stage
+    create_markdown_artifact(
+        key=f"{stage}-{subject}", markdown=stage_card(outcomes), description=f"{stage}: {subject}"
+    )
+    num_in = sum(outcome.manifest.num_in for outcome in outcomes)
+    check_rejected_fraction(stage, num_in, _rejected(outcomes), max_rejected_fraction)
+
+
+def stage_card(outcomes: Sequence[Outcome]) -> str:
+    """The markdown of a stage's card."""
+    manifests = [outcome.manifest for outcome in outcomes]
+    states = Counter(outcome.state for outcome in outcomes)
+    rejected = _rejected(outcomes)
+    lines = [
+        f"# {manifests[0].stage}",
+        "",
+        "| in | out | computed | Cached | Reused |",
+        "|---|---|---|---|---|",
+        f"| {sum(m.num_in for m in manifests)} | {sum(m.num_out for m in manifests)}"
+        f" | {states['Completed']} | {states['Cached']} | {states['Reused']} |",
+        "",
+    ]
+    if rejected:
+        lines += ["| left out because of | count |", "|---|---|"]
+        lines += [f"| {reason} | {count} |" for reason, count in sorted(rejected.items())]
+        lines += [""]
+    facts = _facts(outcomes)
+    if facts:
+        lines += ["| figure | value |", "|---|---|"]
+        lines += [f"| {escape(name)} | {escape(value)} |" for name, value in facts.items()]
+        lines += [""]
+    lines += _pictures(outcomes)
+    lines += ["| output | state | in | out | MB |", "|---|---|---|---|---|"]
+    for outcome in outcomes[:_MOST_ROWS]:
+        manifest = outcome.manifest
+        size = sum(file.num_bytes for file in manifest.files) / 1e6
+        lines.append(
+            f"| `{manifest.key}` | {outcome.state} | {manifest.num_in} | {manifest.num_out}"
+            f" | {size:.2f} |"
+        )
+    if len(outcomes) > _MOST_ROWS:
+        lines.append(f"| and {len(outcomes) - _MOST_ROWS} more | | | | |")
+    return "\n".join(lines)
+
+
+def picture(content: bytes, kind: str, alt: str) -> str:
+    """An image inside markdown."""
+    return f"![{alt}](data:image/{kind};base64,{base64.b64encode(content).decode()})"
+
+
+def _rejected(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        total.update(outcome.manifest.rejected)
+    return dict(total)
+
+
+def _facts(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    """Figures of all outputs: numbers are added up, unless there is one output only."""
+    if len(outcomes) == 1:
+        return {k: _figure(v) for k, v in outcomes[0].manifest.facts.items()}
+    total: Counter[str] = Counter()
+    for outcome in outcomes:
+        for name, value in outcome.manifest.facts.items():
+            if isinstance(value, int):
+                total[name] += value
+    return {name: _figure(value) for name, value in total.items()}
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _pictures(outcomes: Sequence[Outcome]) -> list[str]:
+    store = open_store()
+    lines = []
+    for name in _SHEETS:
+        for outcome in outcomes:
+            manifest = outcome.manifest
+            if name in manifest.names() and manifest.file(name).num_bytes <= _MOST_IMAGE_BYTES:
+                kind = "png" if name.endswith(".png") else "jpeg"
+                content = store.path(manifest, name).read_bytes()
+                lines += [picture(content, kind, f"{manifest.stage} {name}"), ""]
+                break
+    return lines

@@ -1,0 +1,161 @@
+"""Stage `report`: what a reproduction shows, on one page."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import task
+from prefect.client.schemas.objects import State
+from pydantic import BaseModel, ConfigDict
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.configs.reproduce_config import ReproduceConfig
+from data_schemas.manifest import Manifest
+from tasks.cards import close_stage
+from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
+from tasks.score_multigen import ModelScore
+from tasks.stage import STAGE_OPTIONS, Spec, open_store, reuse_or_publish, run_stage
+from tokencompose_core.store.content_store import Store
+
+REPORT_NAME = "report.html"
+_NUM_PROMPTS = 8
+
+
+class Reproduction(BaseModel):
+    """What a run of `reproduce` made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str
+    scores: list[ModelScore]
+    report_path: str
+
+
+class ReportSpec(Spec):
+    """Scores and models of a reproduction."""
+
+    stage: ClassVar[str] = "report"
+    version: ClassVar[int] = 1
+
+    dataset: str
+    title_text: str
+    models: list[ModelUnderTest]
+    scores: list[ModelScore]
+
+    def parts(self) -> dict[str, Any]:
+        """The data set, the models and the images."""
+        return {
+            "dataset": self.dataset,
+            "title": self.title_text,
+            "models": [[model.label, model.identity] for model in self.models],
+            "scores": [score.model_dump(exclude={"generated"}) for score in self.scores],
+            "images": [[part.digest for part in score.generated] for score in self.scores],
+        }
+
+
+@task(name="write-report", **STAGE_OPTIONS)
+def write_report(spec: ReportSpec) -> Manifest | State:
+    """Write the page of a reproduction.
+
+    Reads: manifests of the data set, fine-tuned models, generated images.
+    Writes: `report.html`, which needs no other file, and `sheet.jpg`, the comparison on it.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        from data_schemas.records import GeneratedImage
+        from tokencompose_core.evaluation.image_tar import read_images
+        from tokencompose_core.reports.charts import draw_success
+        from tokencompose_core.reports.contact_sheet import draw_sheet
+        from tokencompose_core.reports.page import Row, Section, figure, render_page
+        from tokencompose_core.store.lineage import trace
+        from tokencompose_core.store.tables import read_table
+
+        pictures, labels = [], []
+        columns = {}
+        for score in spec.scores:
+            part = score.generated[0].path(store)
+            columns[score.label] = read_images(part / IMAGES_NAME)
+            index = read_table(part / INDEX_NAME, GeneratedImage)
+        shown = [row for row in index if row.round == 0][:_NUM_PROMPTS]
+        for score in spec.scores:
+            for row in shown:
+                pictures.append(columns[score.label][row.image])
+                labels.append(f"{score.label}: {', '.join(row.categories)}")
+        sheet = draw_sheet(pictures, labels, columns=len(shown), side=128, label_lines=4)
+        sheet.save(folder / "sheet.jpg", quality=85)
+        draw_success({s.label: s.success for s in spec.scores}, folder / "success.png")
+        sections = [
+            Section("Same prompts, same noise", figures=[figure(folder / "sheet.jpg")]),
+            Section("Success by category", figures=[figure(folder / "success.png")]),
+        ]
+        for model in spec.models:
+            if model.stored is not None:
+                manifest = store.find(model.stored.key)
+                assert manifest is not None
+                names = [n for n in ("losses.png", "samples.jpg") if n in manifest.names()]
+                sections.append(
+                    Section(
+                        f"Fine-tuning: {model.label}",
+                        facts={k: str(v) for k, v in manifest.facts.items()},
+                        figures=[figure(store.path(manifest, name)) for name in names],
+                    )
+                )
+        sections += _data_sections(store, trace(store, spec.dataset), Section, figure)
+        page = render_page(
+            spec.title_text,
+            [
+                Row(
+                    s.label,
+                    {f"MG{k}": f"{s.mean[k]:.1f} ({s.deviation[k]:.1f})" for k in sorted(s.mean)},
+                    s.num_images,
+                )
+                for s in spec.scores
+            ],
+            sections,
+        )
+        (folder / REPORT_NAME).write_text(page, "utf-8")
+        return {"num_in": len(spec.scores), "num_out": len(spec.scores)}
+
+    inputs = {model.lineage: model.identity for model in spec.models}
+    return reuse_or_publish(spec, write, inputs)
+
+
+def _data_sections(store: Store, manifests: list[Manifest], section_type, figure) -> list:
+    """What became of the samples, stage by stage, and pictures with their masks."""
+    sections = []
+    for stage in ("select", "rank", "parse", "mask", "shard"):
+        own = [manifest for manifest in manifests if manifest.stage == stage]
+        facts = {
+            "in": str(sum(manifest.num_in for manifest in own)),
+            "out": str(sum(manifest.num_out for manifest in own)),
+        }
+        for manifest in own:
+            for reason, count in manifest.rejected.items():
+                name = f"left out: {reason}"
+                facts[name] = str(int(facts.get(name, "0")) + count)
+        sheets = [m for m in own if "sheet.jpg" in m.names()][:1]
+        figures = [figure(store.path(manifest, "sheet.jpg")) for manifest in sheets]
+        sections.append(section_type(f"Data: {stage}", facts=facts, figures=figures))
+    return sections
+
+
+def base_model(config: FinetuneConfig) -> ModelUnderTest:
+    """The model that fine-tuning starts from."""
+    return ModelUnderTest(label="base", name=config.base_model, revision=config.base_revision)
+
+
+def denoising_alone(config: FinetuneConfig) -> FinetuneConfig:
+    """The same training without token and pixel loss."""
+    objective = config.objective.model_copy(update={"token_weight": 0.0, "pixel_weight": 0.0})
+    return config.model_copy(update={"objective": objective})
+
+
+def compare_models(
+    dataset: str, models: list[ModelUnderTest], scores: list[ModelScore], config: ReproduceConfig
+) -> Reproduction:
+    """Write the report of a reproduction."""
+    title = f"{config.curate.caption_set}, profile {config.profile}"
+    spec = ReportSpec(dataset=dataset, title_text=title, models=models, scores=scores)
+    outcomes = run_stage(write_report, [spec])
+    close_stage(outcomes, config.curate.caption_set)
+    path = open_store().path(outcomes[0].manifest, REPORT_NAME)
+    return Reproduction(dataset=dataset, scores=scores, report_path=str(path))

@@ -1,0 +1,123 @@
+"""Stage `encode`: what training needs of a shard and no step changes."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from prefect import task
+from prefect.client.schemas.objects import State
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.manifest import Manifest
+from tasks.cards import close_stage
+from tasks.devices import Device, resolve_device
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.write_shards import SHARD_NAME
+from tokencompose_core.checkpoints.locate import identity, local_or_hub
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.rejections import write_rejections
+
+
+class EncodeSpec(Spec):
+    """A shard to encode with the frozen parts of a Stable Diffusion."""
+
+    stage: ClassVar[str] = "encode"
+    version: ClassVar[int] = 1
+
+    shard: Input
+    part: str
+    base_model: str
+    base_revision: str
+    resolution: int
+    mask_reduction: Literal["coverage", "antialiased", "released"]
+    batch_size: int
+    device: Device
+
+    def parts(self) -> dict[str, Any]:
+        """The shard, the model, and the geometry."""
+        return {
+            "shard": self.shard.digest,
+            "model": identity(self.base_model, self.base_revision),
+            "resolution": self.resolution,
+            "mask_reduction": self.mask_reduction,
+        }
+
+    @property
+    def title(self) -> str:
+        """Stage and partition."""
+        return f"encode {self.part}"
+
+
+@lru_cache(maxsize=1)
+def _frozen_parts(name: str, revision: str, device: str):
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizerFast
+
+    where = {"pretrained_model_name_or_path": local_or_hub(name), "revision": revision or None}
+    return (
+        AutoencoderKL.from_pretrained(**where, subfolder="vae").to(device).eval(),
+        CLIPTextModel.from_pretrained(**where, subfolder="text_encoder").to(device).eval(),
+        CLIPTokenizerFast.from_pretrained(**where, subfolder="tokenizer"),
+        UNet2DConditionModel.load_config(**where, subfolder="unet"),
+    )
+
+
+@task(name="encode-latents", **STAGE_OPTIONS)
+def encode_partition(spec: EncodeSpec) -> Manifest | State:
+    """Encode images, captions and masks of a shard.
+
+    Reads: `shard.tar`.
+    Writes: `encoded.safetensors` (posterior of the VAE, text states, masks at the sides of the
+        attention maps) and `samples.json` (keys, captions, token positions).
+    Rejects: phrases that the crop cuts away or that lie beyond the text encoder's limit.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        from tokencompose_core.shards.read_shard import read_shard
+        from tokencompose_core.training.encode_shard import encode_samples, map_sides, write_encoded
+
+        device = resolve_device(spec.device)
+        vae, text_encoder, tokenizer, unet = _frozen_parts(
+            spec.base_model, spec.base_revision, device
+        )
+        samples = list(read_shard(spec.shard.path(store) / SHARD_NAME))
+        factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        encoded, rejections = encode_samples(
+            samples,
+            vae,
+            text_encoder,
+            tokenizer,
+            resolution=spec.resolution,
+            sides=map_sides(len(unet["block_out_channels"]), spec.resolution // factor),
+            reduction=spec.mask_reduction,
+            batch_size=spec.batch_size,
+        )
+        write_encoded(folder, encoded)
+        return {
+            "num_in": len(samples),
+            "num_out": len(encoded.keys),
+            "rejected": write_rejections(folder, rejections),
+            "facts": {"phrases": sum(len(phrases) for phrases in encoded.positions)},
+        }
+
+    return reuse_or_publish(spec, write, {spec.shard.key: spec.shard.digest})
+
+
+def encode_latents(shards: list[Input], config: FinetuneConfig) -> list[Input]:
+    """Encode every shard."""
+    specs = [
+        EncodeSpec(
+            shard=shard,
+            part=f"part-{number:05d}",
+            base_model=config.base_model,
+            base_revision=config.base_revision,
+            resolution=config.resolution,
+            mask_reduction=config.mask_reduction,
+            batch_size=config.encode_batch_size,
+            device=config.device,
+        )
+        for number, shard in enumerate(shards)
+    ]
+    outcomes = run_stage(encode_partition, specs)
+    close_stage(outcomes, "latents")
+    return [Input.of(outcome.manifest) for outcome in outcomes]

@@ -1,0 +1,161 @@
+"""Stage `finetune`: a Stable Diffusion whose nouns know their places."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import task
+from prefect.client.schemas.objects import State
+
+from data_schemas.configs.finetune_config import FinetuneConfig, ObjectiveConfig
+from data_schemas.manifest import Manifest
+from tasks.cards import close_stage
+from tasks.devices import resolve_device
+from tasks.progress import Progress
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.locate import identity, local_or_hub
+from tokencompose_core.store.content_store import Store
+
+MODEL_FOLDER = "model/"
+LOSSES_NAME = "losses.json"
+_OUTSIDE_KEY = {
+    "profile",
+    "device",
+    "checkpoint_every_steps",
+    "encode_batch_size",
+    "base_model",
+    "base_revision",
+    "resolution",
+    "mask_reduction",
+}
+
+
+class FinetuneSpec(Spec):
+    """Encoded shards to train on, and how."""
+
+    stage: ClassVar[str] = "finetune"
+    version: ClassVar[int] = 1
+
+    encoded: list[Input]
+    config: FinetuneConfig
+    label: str
+
+    def parts(self) -> dict[str, Any]:
+        """The samples, the base model and the settings of the training."""
+        return {
+            "encoded": [shard.digest for shard in self.encoded],
+            "model": identity(self.config.base_model, self.config.base_revision),
+            "settings": self.config.model_dump(exclude=_OUTSIDE_KEY),
+        }
+
+    @property
+    def title(self) -> str:
+        """Stage and what is compared."""
+        return f"finetune {self.label}"
+
+
+@task(name="finetune-unet", **STAGE_OPTIONS)
+def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
+    """Fine-tune the UNet, resuming from the newest checkpoint if there is one.
+
+    Reads: encoded shards and the base model.
+    Writes: `model/`, a diffusers folder; `losses.json` with the losses of every step; curves, and
+        samples of fixed prompts before and after.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        from diffusers import DDPMScheduler
+
+        from tokencompose_core.evaluation.generate import (
+            generate_images,
+            load_pipeline,
+            request_images,
+        )
+        from tokencompose_core.evaluation.prompts import Prompt
+        from tokencompose_core.reports.charts import draw_losses
+        from tokencompose_core.reports.contact_sheet import draw_sheet
+        from tokencompose_core.training.encode_shard import read_encoded
+        from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
+
+        config = spec.config
+        samples = read_encoded([shard.path(store) for shard in spec.encoded])
+        pipeline = load_pipeline(
+            local_or_hub(config.base_model),
+            revision=config.base_revision,
+            device=resolve_device(config.device),
+        )
+        previews = request_images(
+            [Prompt(i, text, ()) for i, text in enumerate(config.preview_prompts)], 1, config.seed
+        )
+        sampler = {
+            "num_inference_steps": 50,
+            "guidance_scale": 7.5,
+            "height": config.resolution,
+            "width": config.resolution,
+            "batch_size": 4,
+        }
+        before = generate_images(pipeline, previews, **sampler)
+        with Progress(spec.title, config.num_steps, "steps") as progress:
+            history = finetune_unet(
+                pipeline.unet,
+                DDPMScheduler.from_config(pipeline.scheduler.config),
+                samples,
+                _settings(config, FinetuneSettings),
+                checkpoint_path=store.work_dir(spec.key) / "checkpoint.pt",
+                on_step=lambda step, num_steps, losses: progress.reach(
+                    step, " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN)
+                ),
+            )
+        after = generate_images(pipeline, previews, **sampler)
+        pipeline.save_pretrained(folder / MODEL_FOLDER)
+        (folder / LOSSES_NAME).write_text(json.dumps(history), "utf-8")
+        draw_losses(history, folder / "losses.png")
+        draw_sheet(
+            [*before, *after],
+            [f"before: {text}" for text in config.preview_prompts]
+            + [f"after: {text}" for text in config.preview_prompts],
+            columns=len(previews),
+            side=128,
+            label_lines=4,
+        ).save(folder / "samples.jpg", quality=85)
+        last = history[-max(1, len(history) // 10) :]
+        return {
+            "num_in": len(samples.keys),
+            "num_out": len(samples.keys),
+            "facts": {
+                "steps": config.num_steps,
+                **{
+                    f"{name} (last tenth)": sum(row[name] for row in last) / len(last)
+                    for name in ("denoising", "token", "pixel", "inside")
+                },
+            },
+        }
+
+    inputs = {shard.key: shard.digest for shard in spec.encoded}
+    return reuse_or_publish(spec, write, inputs)
+
+
+_SHOWN = ("denoising", "token", "pixel", "inside")
+
+
+def _settings(config: FinetuneConfig, settings_type):
+    values = config.model_dump()
+    objective: ObjectiveConfig = config.objective
+    return settings_type(
+        token_weight=objective.token_weight,
+        pixel_weight=objective.pixel_weight,
+        places=tuple(objective.places),
+        **{
+            name: values[name]
+            for name in settings_type.__dataclass_fields__
+            if name not in ("token_weight", "pixel_weight", "places")
+        },
+    )
+
+
+def finetune_unet(encoded: list[Input], config: FinetuneConfig, label: str) -> Input:
+    """Fine-tune on all shards and return the folder of the model in the store."""
+    spec = FinetuneSpec(encoded=encoded, config=config, label=label)
+    outcomes = run_stage(finetune_on_shards, [spec])
+    close_stage(outcomes, label)
+    return Input.of(outcomes[0].manifest, MODEL_FOLDER)

@@ -1,0 +1,175 @@
+"""Stage `mask`: boxes and masks of the nouns."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import task
+from prefect.client.schemas.objects import State
+
+from data_schemas.configs.curate_config import CurateConfig, MaskConfig
+from data_schemas.manifest import Manifest
+from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, ParsedCaption
+from data_schemas.rejections import Rejection, RejectionReason
+from tasks.cards import close_stage
+from tasks.devices import Device, resolve_device
+from tasks.prepare_source import Source
+from tasks.progress import Progress
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.locate import identity, local_or_hub, locate, require
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.rejections import write_rejections
+from tokencompose_core.store.tables import read_table, write_table
+
+GROUNDED_NAME = "grounded.parquet"
+SHEET_NAME = "sheet.jpg"
+_SHEET_IMAGES = 9
+
+
+class MaskSpec(Spec):
+    """A partition of captions whose nouns are to be masked."""
+
+    stage: ClassVar[str] = "mask"
+    version: ClassVar[int] = 1
+
+    images_dir: str
+    parsed: Input
+    part: str
+    settings: MaskConfig
+    device: Device
+
+    def parts(self) -> dict[str, Any]:
+        """The captions, the images by their digests in them, both models and the thresholds."""
+        settings = self.settings
+        return {
+            "parsed": self.parsed.digest,
+            "detector": identity(settings.detector_checkpoint),
+            "detector_config": identity(settings.detector_config),
+            "text_encoder": identity(settings.text_encoder),
+            "segmenter": identity(settings.segmenter_checkpoint),
+            "segmenter_config": identity(settings.segmenter_config),
+            "thresholds": [settings.box_threshold, settings.text_threshold, settings.nms_threshold],
+            "sides": [settings.short_side, settings.long_side],
+        }
+
+    @property
+    def title(self) -> str:
+        """Stage and partition."""
+        return f"mask {self.part}"
+
+
+@lru_cache(maxsize=1)
+def _detector(config: str, checkpoint: str, text_encoder: str, device: str):
+    from tokencompose_core.masking.grounding_dino import load_grounding_dino
+
+    return load_grounding_dino(
+        require(config), require(checkpoint), local_or_hub(text_encoder), device=device
+    )
+
+
+@lru_cache(maxsize=1)
+def _segmenter(config: str, checkpoint: str, device: str):
+    from tokencompose_core.masking.sam_hq import load_sam_hq
+
+    return load_sam_hq(locate(config) or config, require(checkpoint), device=device)
+
+
+@task(name="mask-nouns", **STAGE_OPTIONS)
+def mask_partition(spec: MaskSpec) -> Manifest | State:
+    """Find a mask of every noun phrase with Grounding DINO and SAM-HQ.
+
+    Reads: a partition of parsed captions, and their images.
+    Writes: `grounded.parquet` and a contact sheet.
+    Rejects: phrases without a box; captions of which no phrase has one.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        from tokencompose_core.masking.ground_phrases import ground_phrases
+        from tokencompose_core.reports.contact_sheet import draw_mask_sheet
+        from tokencompose_core.selection.open_image import open_image
+
+        settings = spec.settings
+        device = resolve_device(spec.device)
+        detector = _detector(
+            settings.detector_config, settings.detector_checkpoint, settings.text_encoder, device
+        )
+        segmenter = _segmenter(settings.segmenter_config, settings.segmenter_checkpoint, device)
+        parsed = read_table(spec.parsed.path(store), ParsedCaption)
+        grounded: list[GroundedCaption] = []
+        rejections: list[Rejection] = []
+        images = {}
+        with Progress(spec.title, len(parsed), "images") as progress:
+            for start in range(0, len(parsed), settings.batch_size):
+                rows = parsed[start : start + settings.batch_size]
+                pictures = [open_image(Path(spec.images_dir) / row.image_path) for row in rows]
+                found = ground_phrases(
+                    detector,
+                    segmenter,
+                    pictures,
+                    [row.phrases for row in rows],
+                    box_threshold=settings.box_threshold,
+                    text_threshold=settings.text_threshold,
+                    nms_threshold=settings.nms_threshold,
+                    short_side=settings.short_side,
+                    long_side=settings.long_side,
+                )
+                for row, picture, phrases in zip(rows, pictures, found, strict=True):
+                    shared = row.model_dump(exclude={"phrases"})
+                    caption = GroundedCaption(**shared, phrases=phrases)
+                    lost = _rejections(caption)
+                    rejections += lost
+                    if all(r.reason != RejectionReason.NO_BOX for r in lost):
+                        grounded.append(caption)
+                        if len(images) < _SHEET_IMAGES:
+                            images[row.key] = picture
+                progress.advance(len(rows))
+        write_table(folder / GROUNDED_NAME, grounded, GROUNDED_SCHEMA)
+        shown = [caption for caption in grounded if caption.key in images]
+        draw_mask_sheet([images[c.key] for c in shown], shown).save(folder / SHEET_NAME, quality=85)
+        phrases = [phrase for caption in grounded for phrase in caption.phrases]
+        return {
+            "num_in": len(parsed),
+            "num_out": len(grounded),
+            "rejected": write_rejections(folder, rejections),
+            "facts": {
+                "phrases": len(phrases),
+                "phrases_with_mask": sum(bool(phrase.mask_counts) for phrase in phrases),
+            },
+        }
+
+    return reuse_or_publish(spec, write, {spec.parsed.key: spec.parsed.digest})
+
+
+def _rejections(caption: GroundedCaption) -> list[Rejection]:
+    bare = [phrase for phrase in caption.phrases if not phrase.mask_counts]
+    if len(bare) == len(caption.phrases):
+        return [_rejection(caption.key, RejectionReason.NO_BOX, caption.caption)]
+    return [_rejection(caption.key, RejectionReason.PHRASE_WITHOUT_BOX, p.text) for p in bare]
+
+
+def _rejection(key: str, reason: RejectionReason, detail: str) -> Rejection:
+    return Rejection(key=key, stage="mask", reason=reason, detail=detail)
+
+
+def mask_nouns(source: Source, parsed: list[Input], config: CurateConfig) -> list[Input]:
+    """Mask the nouns of every partition.
+
+    Raises:
+        FileNotFoundError: If a checkpoint is missing, before any model is loaded.
+    """
+    require(config.mask.detector_config)
+    require(config.mask.detector_checkpoint)
+    require(config.mask.segmenter_checkpoint)
+    specs = [
+        MaskSpec(
+            images_dir=source.images_dir,
+            parsed=part,
+            part=f"part-{number:05d}",
+            settings=config.mask,
+            device=config.device,
+        )
+        for number, part in enumerate(parsed)
+    ]
+    outcomes = run_stage(mask_partition, specs)
+    close_stage(outcomes, config.caption_set, config.max_rejected_fraction)
+    return [Input.of(outcome.manifest, GROUNDED_NAME) for outcome in outcomes]

@@ -1,0 +1,154 @@
+"""Measure the models of the pocket world against their floors."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from pydantic import BaseModel, ConfigDict
+
+from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.evaluate_config import EvaluateConfig
+from data_schemas.configs.train_pocket_config import PocketReportConfig
+from data_schemas.manifest import Manifest
+from tasks.cards import close_stage
+from tasks.progress import Progress
+from tasks.stage import STAGE_OPTIONS, Spec, open_store, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.locate import identity, require
+from tokencompose_core.store.content_store import Store
+
+FIGURES_NAME = "figures.json"
+_STEPS = 7
+
+
+class PocketFigure(BaseModel):
+    """A measured figure with its limits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    name: str
+    value: float
+    low: float
+    high: float
+    count: int
+    reached: bool
+
+
+class PocketReport(BaseModel):
+    """All figures, and where the pictures lie."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    figures: list[PocketFigure]
+    folder: str
+
+
+class MeasureSpec(Spec):
+    """The models to measure and how much to look at."""
+
+    stage: ClassVar[str] = "floors"
+    version: ClassVar[int] = 1
+
+    settings: PocketReportConfig
+    thresholds: dict[str, float]
+    detector_threshold: float
+
+    def parts(self) -> dict[str, Any]:
+        """The models and the amounts."""
+        return {
+            "models": identity("pocket:"),
+            "settings": self.settings.model_dump(exclude={"profile"}),
+            "thresholds": self.thresholds,
+            "detector_threshold": self.detector_threshold,
+        }
+
+
+@task(name="measure-models", **STAGE_OPTIONS)
+def measure_pocket(spec: MeasureSpec) -> Manifest | State:
+    """Measure every model on held-out scenes.
+
+    Reads: the models that `pocket:` names.
+    Writes: `figures.json`, and sheets of generated pictures.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        from tokencompose_core.pocket import floors
+        from tokencompose_core.reports.contact_sheet import draw_sheet
+
+        models = require("pocket:")
+        settings = spec.settings
+        held_out = floors.draw_held_out(settings.num_scenes, seed=settings.seed)
+        thresholds = {
+            name: int(value) if name.endswith("side") else value
+            for name, value in spec.thresholds.items()
+        }
+        figures = []
+        with Progress("pocket report", _STEPS, "models") as progress:
+            figures += floors.measure_clip(models, held_out)
+            progress.advance(1, "tagger")
+            figures += floors.measure_tagger(models, settings.num_scenes, seed=settings.seed)
+            progress.advance(1, "Grounding DINO")
+            figures += floors.measure_grounding_dino(
+                models, held_out, thresholds, seed=settings.seed
+            )
+            progress.advance(1, "SAM-HQ")
+            figures += floors.measure_sam_hq(models, held_out)
+            progress.advance(1, "chain")
+            figures += floors.measure_chain(models, held_out, thresholds)
+            progress.advance(1, "OWLv2")
+            figures += floors.measure_owlv2(
+                models,
+                held_out,
+                settings.num_distractors,
+                threshold=spec.detector_threshold,
+                seed=settings.seed,
+            )
+            progress.advance(1, "Stable Diffusion")
+            generated, singles, fives = floors.measure_stable_diffusion(
+                models,
+                held_out,
+                num_single=settings.num_single,
+                num_five=settings.num_five,
+                threshold=spec.detector_threshold,
+                seed=settings.seed,
+            )
+            progress.advance(1)
+        figures += generated
+        for name, pictures in (("single.jpg", singles[:48]), ("five.jpg", fives[:24])):
+            draw_sheet(
+                [image for _, image in pictures],
+                [label for label, _ in pictures],
+                columns=8,
+                side=128,
+            ).save(folder / name, quality=90)
+        rows = [asdict(figure) | {"reached": figure.reached} for figure in figures]
+        (folder / FIGURES_NAME).write_text(json.dumps(rows, indent=1), "utf-8")
+        return {"facts": {f"{f.model}: {f.name}": round(f.value, 4) for f in figures}}
+
+    return reuse_or_publish(spec, write)
+
+
+def measure_models(config: PocketReportConfig) -> PocketReport:
+    """Measure the models and publish the table."""
+    mask = CurateConfig(profile=config.profile).mask
+    names = ("box_threshold", "text_threshold", "nms_threshold", "short_side", "long_side")
+    spec = MeasureSpec(
+        settings=config,
+        thresholds={name: getattr(mask, name) for name in names},
+        detector_threshold=EvaluateConfig(profile=config.profile).detector.threshold,
+    )
+    outcomes = run_stage(measure_pocket, [spec])
+    close_stage(outcomes, "pocket")
+    folder = open_store().path(outcomes[0].manifest)
+    figures = [
+        PocketFigure.model_validate(row)
+        for row in json.loads((folder / FIGURES_NAME).read_text("utf-8"))
+    ]
+    create_table_artifact(
+        key="pocket-floors", table=[f.model_dump() for f in figures], description="Pocket models"
+    )
+    return PocketReport(figures=figures, folder=str(folder))

@@ -1,0 +1,107 @@
+"""Stage `parse`: the nouns of a caption."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import task
+from prefect.client.schemas.objects import State
+
+from data_schemas.configs.curate_config import CurateConfig, ParseConfig
+from data_schemas.manifest import Manifest
+from data_schemas.records import PARSED_SCHEMA, ParsedCaption, RankedImage
+from data_schemas.rejections import Rejection, RejectionReason
+from tasks.cards import close_stage
+from tasks.devices import Device, resolve_device
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.locate import identity, locate
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.rejections import write_rejections
+from tokencompose_core.store.tables import read_table, write_table
+
+PARSED_NAME = "parsed.parquet"
+
+
+class ParseSpec(Spec):
+    """A partition of captions whose nouns are to be found."""
+
+    stage: ClassVar[str] = "parse"
+    version: ClassVar[int] = 1
+
+    ranked: Input
+    part: str
+    settings: ParseConfig
+    device: Device
+
+    def parts(self) -> dict[str, Any]:
+        """The captions, the tagger and the tags that count."""
+        return {
+            "ranked": self.ranked.digest,
+            "model": identity(self.settings.model),
+            "noun_tags": self.settings.noun_tags,
+        }
+
+    @property
+    def title(self) -> str:
+        """Stage and partition."""
+        return f"parse {self.part}"
+
+
+@lru_cache(maxsize=1)
+def _tagger(model: str, device: str):
+    from tokencompose_core.nouns.tagger import load_tagger
+
+    return load_tagger(locate(model) or model, device=device)
+
+
+@task(name="parse-nouns", **STAGE_OPTIONS)
+def parse_partition(spec: ParseSpec) -> Manifest | State:
+    """Find the noun phrases of every caption with flair.
+
+    Reads: a partition of ranked captions.
+    Writes: `parsed.parquet`.
+    Rejects: captions without a noun.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        from tokencompose_core.nouns.tagger import find_noun_phrases
+
+        ranked = read_table(spec.ranked.path(store), RankedImage)
+        found = find_noun_phrases(
+            _tagger(spec.settings.model, resolve_device(spec.device)),
+            [row.caption for row in ranked],
+            noun_tags=spec.settings.noun_tags,
+            batch_size=spec.settings.batch_size,
+        )
+        parsed, rejections = [], []
+        for row, phrases in zip(ranked, found, strict=True):
+            if phrases:
+                shared = row.model_dump(exclude={"captions", "scores"})
+                parsed.append(ParsedCaption(**shared, phrases=phrases))
+            else:
+                reason = RejectionReason.NO_NOUN
+                rejections.append(
+                    Rejection(key=row.key, stage="parse", reason=reason, detail=row.caption)
+                )
+        write_table(folder / PARSED_NAME, parsed, PARSED_SCHEMA)
+        return {
+            "num_in": len(ranked),
+            "num_out": len(parsed),
+            "rejected": write_rejections(folder, rejections),
+            "facts": {"phrases": sum(len(row.phrases) for row in parsed)},
+        }
+
+    return reuse_or_publish(spec, write, {spec.ranked.key: spec.ranked.digest})
+
+
+def parse_nouns(ranked: list[Input], config: CurateConfig) -> list[Input]:
+    """Find the nouns of every partition."""
+    specs = [
+        ParseSpec(
+            ranked=part, part=f"part-{number:05d}", settings=config.parse, device=config.device
+        )
+        for number, part in enumerate(ranked)
+    ]
+    outcomes = run_stage(parse_partition, specs)
+    close_stage(outcomes, config.caption_set, config.max_rejected_fraction)
+    return [Input.of(outcome.manifest, PARSED_NAME) for outcome in outcomes]

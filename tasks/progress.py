@@ -1,0 +1,73 @@
+"""Show how far long work is, in the terminal and in the Prefect UI."""
+
+import re
+import time
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from tqdm import tqdm
+
+_SECONDS_BEFORE_ARTIFACT = 3.0
+_SECONDS_BETWEEN_UPDATES = 2.0
+
+
+class Progress:
+    """A bar in the terminal and, once the work has taken a few seconds, one in the UI.
+
+    Args:
+        title: What is being done, in few words.
+        total: Number of units of work.
+        unit: What is counted.
+    """
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self.title = title
+        self.bar = tqdm(
+            desc=title, total=total, unit=unit, leave=False, dynamic_ncols=True, mininterval=0.5
+        )
+        self.started = time.monotonic()
+        self.updated = 0.0
+        self.artifact: UUID | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._show(last=True)
+        self.bar.close()
+
+    def advance(self, count: int, note: str = "") -> None:
+        """Say that `count` more units are done."""
+        if note:
+            self.bar.set_postfix_str(note, refresh=False)
+        self.bar.update(count)
+        self._show(note)
+
+    def reach(self, count: int, note: str = "") -> None:
+        """Say that `count` units are done in all."""
+        self.advance(count - int(self.bar.n), note)
+
+    def _show(self, note: str = "", *, last: bool = False) -> None:
+        now = time.monotonic()
+        inside_run = FlowRunContext.get() or TaskRunContext.get()
+        if not inside_run or now - self.started < _SECONDS_BEFORE_ARTIFACT:
+            return
+        if not last and now - self.updated < _SECONDS_BETWEEN_UPDATES:
+            return
+        self.updated = now
+        percent = 100.0 * self.bar.n / max(1, self.bar.total)
+        text = f"{self.title}: {self.bar.n} of {self.bar.total} {self.bar.unit} {note}".strip()
+        if self.artifact is None:
+            key = re.sub(r"[^a-z0-9]+", "-", f"progress {self.title}".lower()).strip("-")
+            self.artifact = create_progress_artifact(percent, key=key, description=text)
+        else:
+            update_progress_artifact(self.artifact, percent, description=text)

@@ -1,0 +1,117 @@
+"""Stage `rank`: the caption that fits an image best."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import task
+from prefect.client.schemas.objects import State
+
+from data_schemas.configs.curate_config import CurateConfig, RankConfig
+from data_schemas.manifest import Manifest
+from data_schemas.records import RANKED_SCHEMA, RankedImage, SelectedImage
+from data_schemas.rejections import Rejection, RejectionReason
+from tasks.cards import close_stage
+from tasks.devices import Device, resolve_device
+from tasks.prepare_source import Source
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.locate import identity, locate
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.rejections import write_rejections
+from tokencompose_core.store.tables import read_table, write_table
+
+RANKED_NAME = "ranked.parquet"
+
+
+class RankSpec(Spec):
+    """A partition of images whose captions are to be ranked."""
+
+    stage: ClassVar[str] = "rank"
+    version: ClassVar[int] = 1
+
+    images_dir: str
+    selected: Input
+    settings: RankConfig
+    device: Device
+
+    def parts(self) -> dict[str, Any]:
+        """The partition and the CLIP."""
+        return {
+            "selected": self.selected.digest,
+            "model": identity(self.settings.model, self.settings.pretrained),
+        }
+
+    @property
+    def title(self) -> str:
+        """Stage and partition."""
+        return f"rank {Path(self.selected.name).stem}"
+
+
+@lru_cache(maxsize=1)
+def _clip(model: str, pretrained: str, device: str):
+    from tokencompose_core.captions.clip import load_clip
+
+    return load_clip(locate(model) or model, pretrained, device=device)
+
+
+@task(name="rank-captions", **STAGE_OPTIONS)
+def rank_partition(spec: RankSpec) -> Manifest | State:
+    """Score every caption of every image with CLIP and choose the best.
+
+    Reads: a partition of selected images.
+    Writes: `ranked.parquet`, with the scores of all candidates.
+    Rejects: images that cannot be decoded.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        from tokencompose_core.captions.clip import best_caption, score_captions
+        from tokencompose_core.selection.open_image import open_image
+
+        selected = read_table(spec.selected.path(store), SelectedImage)
+        kept, images, rejections = [], [], []
+        for row in selected:
+            try:
+                images.append(open_image(Path(spec.images_dir) / row.image_path))
+                kept.append(row)
+            except ValueError as error:
+                reason = RejectionReason.IMAGE_UNREADABLE
+                rejections.append(
+                    Rejection(key=row.key, stage="rank", reason=reason, detail=str(error))
+                )
+        rejected = write_rejections(folder, rejections)
+        scores = score_captions(
+            _clip(spec.settings.model, spec.settings.pretrained, resolve_device(spec.device)),
+            images,
+            [row.captions for row in kept],
+            batch_size=spec.settings.batch_size,
+        )
+        ranked = [
+            RankedImage(
+                **row.model_dump(),
+                width=image.width,
+                height=image.height,
+                caption=best_caption(row.captions, own),
+                scores=own,
+            )
+            for row, image, own in zip(kept, images, scores, strict=True)
+        ]
+        write_table(folder / RANKED_NAME, ranked, RANKED_SCHEMA)
+        return {"num_in": len(selected), "num_out": len(ranked), "rejected": rejected}
+
+    return reuse_or_publish(spec, write, {spec.selected.key: spec.selected.digest})
+
+
+def rank_captions(source: Source, selected: list[Input], config: CurateConfig) -> list[Input]:
+    """Rank the captions of every partition."""
+    specs = [
+        RankSpec(
+            images_dir=source.images_dir,
+            selected=part,
+            settings=config.rank,
+            device=config.device,
+        )
+        for part in selected
+    ]
+    outcomes = run_stage(rank_partition, specs)
+    close_stage(outcomes, config.caption_set, config.max_rejected_fraction)
+    return [Input.of(outcome.manifest, RANKED_NAME) for outcome in outcomes]

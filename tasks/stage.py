@@ -1,0 +1,204 @@
+"""Run a stage: skip what the store has, report what was done."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import Task, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from prefect.tasks import exponential_backoff
+from pydantic import BaseModel, ConfigDict
+
+from data_schemas.manifest import Manifest
+from tasks.progress import Progress
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.keys import files_digest, make_key
+
+_PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "flair", "groundingdino-py")
+
+
+class Spec(BaseModel, ABC):
+    """What a task is given: all that decides its output, and where to find it.
+
+    Attributes:
+        stage: Name of the stage.
+        version: Bumped by hand when the stage's code writes something else for equal input.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: ClassVar[str]
+    version: ClassVar[int]
+
+    @abstractmethod
+    def parts(self) -> dict[str, Any]:
+        """What decides the output: digests, settings and model identities; no path, no device."""
+
+    @property
+    def title(self) -> str:
+        """What the run is called in the UI."""
+        return self.stage
+
+    @property
+    def key(self) -> str:
+        """Where the output lies in the store."""
+        return make_key(self.stage, self.version, self.parts())
+
+
+class Input(BaseModel):
+    """A stored output that a spec reads: where it lies, and the digest that stands for it in keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    digest: str
+    name: str = ""
+
+    @classmethod
+    def of(cls, manifest: Manifest, name: str = "") -> "Input":
+        """A whole entry, a file of it, or a folder of it, whose name ends in "/"."""
+        if not name:
+            digest = manifest.digest
+        elif name.endswith("/"):
+            digest = files_digest(tuple(f for f in manifest.files if f.name.startswith(name)))
+        else:
+            digest = manifest.file(name).sha256
+        return cls(key=manifest.key, digest=digest, name=name)
+
+    def path(self, store: Store) -> Path:
+        """Where it can be read on this machine.
+
+        Raises:
+            FileNotFoundError: If it is no longer in the store, or damaged.
+        """
+        manifest = store.find(self.key)
+        if manifest is None:
+            raise FileNotFoundError(
+                f"{self.key} is missing from the store {store.root} or damaged; run the flow again,"
+                " it will be made anew"
+            )
+        return store.path(manifest, self.name)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One output of a stage and how it came about: `Completed`, `Cached` or `Reused`."""
+
+    manifest: Manifest
+    state: str
+
+
+def open_store() -> Store:
+    """The store of this process.
+
+    `TOKENCOMPOSE_STORE` is its URL, by default `.tokencompose` in the working directory.
+    `TOKENCOMPOSE_STORE_CHECK` says how outputs are checked before they are believed: `digest`, the
+    default, reads every file, and `size` looks at lengths only.
+
+    Raises:
+        ValueError: If the check is neither.
+    """
+    check = os.environ.get("TOKENCOMPOSE_STORE_CHECK", "digest")
+    if check not in ("digest", "size"):
+        raise ValueError(f"TOKENCOMPOSE_STORE_CHECK is {check!r}, but it takes digest or size")
+    url = os.environ.get("TOKENCOMPOSE_STORE") or str(Path(".tokencompose").absolute())
+    return Store(url, check="digest" if check == "digest" else "size")
+
+
+def reuse_or_publish(
+    spec: Spec, write: Callable[[Path, Store], dict[str, Any]], inputs: dict[str, str] | None = None
+) -> Manifest | State:
+    """Return what the store has under the spec's key, or write it.
+
+    Args:
+        spec: What the task was given.
+        write: Writes the output's files into a folder and returns fields of the manifest.
+        inputs: Digests of what the output is made from, for its lineage.
+
+    Returns:
+        The manifest, in a state named `Reused` if the output was there already.
+    """
+    store = open_store()
+    manifest = store.find(spec.key)
+    if manifest is not None:
+        return Completed(name="Reused", message=spec.key, data=manifest)
+    manifest = store.publish(
+        spec.key,
+        spec.stage,
+        lambda folder: write(folder, store),
+        inputs=inputs,
+        provenance={name: package_version(name) for name in _PACKAGES},
+    )
+    store.clear_work_dir(spec.key)
+    return manifest
+
+
+def is_machine_error(task: Task, run: Any, state: State) -> bool:
+    """Whether a retry may mend what went wrong: memory, disk or network, never a bad value."""
+    try:
+        state.result()
+    except FileNotFoundError:
+        return False
+    except (OSError, TimeoutError):
+        return True
+    except Exception as error:
+        return "out of memory" in str(error)
+    return False
+
+
+# The options of every stage's task. Prefect's own cache policies are not used: they hash arguments
+# by their text, so that a changed file behind an equal path would be a hit.
+STAGE_OPTIONS: dict[str, Any] = {
+    "cache_key_fn": lambda context, parameters: parameters["spec"].key,
+    "persist_result": True,
+    "result_serializer": "json",
+    "retries": 2,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": is_machine_error,
+    "task_run_name": "{spec.title}",
+}
+
+
+def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
+    """Run a task for every spec, unless Prefect or the store has its output already.
+
+    Prefect's word that an output is cached is believed only if the store has it undamaged.
+
+    Args:
+        work: A task with `STAGE_OPTIONS` that takes `spec`.
+        specs: One for every output, at least one.
+
+    Returns:
+        Outcomes in the order of the specs.
+
+    Raises:
+        Exception: What the first failed run raised, once all runs have ended.
+    """
+    store = open_store()
+    futures = [
+        work.with_options(refresh_cache=store.find(spec.key) is None).submit(spec) for spec in specs
+    ]
+    outcomes = []
+    failure: Exception | None = None
+    with Progress(specs[0].stage, len(specs), "partitions") as progress:
+        for future in futures:
+            future.wait()
+            progress.advance(1)
+            try:
+                manifest = Manifest.model_validate(future.result())
+            except Exception as error:
+                failure = failure or error
+            else:
+                outcomes.append(Outcome(manifest, future.state.name))
+    if failure is not None:
+        raise failure
+    states = [outcome.state for outcome in outcomes]
+    counted = ", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states))
+    get_run_logger().info("%s: %s", specs[0].stage, counted)
+    return outcomes

@@ -1,0 +1,1 @@
+"""See the cross-attention of a UNet while it runs."""

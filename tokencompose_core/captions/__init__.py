@@ -1,0 +1,1 @@
+"""Choose among an image's captions with CLIP."""

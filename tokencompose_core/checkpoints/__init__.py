@@ -1,0 +1,1 @@
+"""Where models are, and what identifies them."""

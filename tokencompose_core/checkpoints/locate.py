@@ -1,0 +1,78 @@
+"""Turn the model names of a config into paths, hub names and identities."""
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from tokencompose_core.store.keys import file_digest, folder_digest
+
+_WHERE_TO_GET = {
+    "groundingdino_swint_ogc.pth": (
+        "https://github.com/IDEA-Research/GroundingDINO/releases/download/v0.1.0-alpha/"
+        "groundingdino_swint_ogc.pth"
+    ),
+    "sam_hq_vit_h.pth": "https://huggingface.co/lkeab/hq-sam/resolve/main/sam_hq_vit_h.pth",
+}
+
+
+def locate(name: str) -> Path | None:
+    """The local path that a model name of a config means, or None if it is a hub name.
+
+    Args:
+        name: `pocket:<folder>[/<file>]` for a model that comes with the project,
+            `groundingdino:<file>` for a config that groundingdino-py ships, a path, or a hub name.
+
+    Raises:
+        FileNotFoundError: If the name is a `pocket:` or `groundingdino:` one and not there.
+    """
+    scheme, colon, rest = name.partition(":")
+    if colon and scheme == "pocket":
+        return _existing(
+            Path(str(resources.files("tokencompose_core"))) / "pocket/models" / rest, name
+        )
+    if colon and scheme == "groundingdino":
+        return _existing(Path(str(resources.files("groundingdino"))) / "config" / rest, name)
+    path = Path(name)
+    return path if path.exists() else None
+
+
+def require(name: str) -> Path:
+    """The local path of a model that must be on this machine.
+
+    Raises:
+        FileNotFoundError: Saying which file, where it was looked for and where to get it.
+    """
+    path = locate(name)
+    return path if path is not None else _existing(Path(name), name)
+
+
+def local_or_hub(name: str) -> str:
+    """What a `from_pretrained` takes: the local path if there is one, else the hub name."""
+    path = locate(name)
+    return name if path is None else str(path)
+
+
+def identity(name: str, revision: str = "") -> str:
+    """What stands for a model in keys: a digest of its content, or hub name and revision.
+
+    The content of a model on this machine is read once a process.
+    """
+    path = locate(name)
+    if path is None:
+        return f"{name}@{revision or 'main'}"
+    return _content_digest(path.resolve())
+
+
+@cache
+def _content_digest(path: Path) -> str:
+    return f"sha256:{folder_digest(path) if path.is_dir() else file_digest(path)}"
+
+
+def _existing(path: Path, name: str) -> Path:
+    if path.exists():
+        return path
+    remedy = _WHERE_TO_GET.get(path.name)
+    raise FileNotFoundError(
+        f"model {name!r}: there is no {path.name} at {path.absolute()}"
+        + (f"; get it from {remedy}" if remedy else "; check the name in the config")
+    )

@@ -1,0 +1,1 @@
+"""MultiGen: generate from prompts of many categories, detect, and count."""

@@ -1,0 +1,1 @@
+"""Find the nouns of a caption and the tokens that spell them."""

@@ -1,0 +1,1 @@
+"""Losses, each one function named after its paper's term."""

@@ -1,0 +1,1 @@
+"""Choose images and their candidate captions."""

@@ -1,0 +1,38 @@
+"""Digest of everything that a selection reads."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tokencompose_core.selection.read_vsr import read_vsr_lines
+from tokencompose_core.selection.select_images import images_of_split
+from tokencompose_core.store.keys import canonical_json, file_digest, text_digest
+
+
+def digest_source(
+    vsr_path: Path, captions_paths: Sequence[Path], images_dir: Path, split: str
+) -> str:
+    """Digest of the VSR file, the caption files and the images that they select.
+
+    Two sources of equal content have equal digests, wherever they lie. An image that is not there
+    counts as missing, so that its arrival changes the digest.
+
+    Raises:
+        FileNotFoundError: If the VSR file, a caption file or the image folder is not there.
+    """
+    for path in (vsr_path, *captions_paths, images_dir):
+        if not path.exists():
+            raise FileNotFoundError(f"the source needs {path}, which is not there")
+    names = images_of_split(read_vsr_lines(vsr_path), split)
+    paths = [images_dir / split / name for name in names]
+    with ThreadPoolExecutor() as executor:
+        digests = list(executor.map(lambda p: file_digest(p) if p.is_file() else "", paths))
+    return text_digest(
+        canonical_json(
+            {
+                "vsr": file_digest(vsr_path),
+                "captions": [file_digest(path) for path in captions_paths],
+                "images": sorted(zip(names, digests, strict=True)),
+            }
+        )
+    )

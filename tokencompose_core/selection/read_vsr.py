@@ -1,0 +1,58 @@
+"""Read Visual Spatial Reasoning (arXiv:2205.00363) files."""
+
+import json
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class VsrLine(BaseModel):
+    """One statement about an image; fields that the selection does not use are left out.
+
+    Attributes:
+        image: File name of the COCO image.
+        image_link: Address of the image, whose folder is the COCO split.
+        caption: The statement.
+        label: 1 if the statement is true.
+        relation: The spatial relation that it claims.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    image_link: str
+    caption: str
+    label: int
+    relation: str
+
+    @property
+    def split(self) -> str:
+        """Folder of the image: `train2017` or `val2017`."""
+        return PurePosixPath(urlparse(self.image_link).path).parent.name
+
+
+def read_vsr_lines(path: Path) -> list[VsrLine]:
+    """Read a VSR file of JSON lines.
+
+    Raises:
+        ValueError: If a line is not JSON or lacks a field, naming file, line and field.
+    """
+    lines = []
+    for number, text in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            lines.append(VsrLine.model_validate(json.loads(text)))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
+        except ValidationError as error:
+            raise ValueError(f"{path}, line {number}: {describe_fields(error)}") from error
+    return lines
+
+
+def describe_fields(error: ValidationError) -> str:
+    """The fields that pydantic refused, in one line."""
+    return "; ".join(
+        f"field {'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()
+    )

@@ -1,0 +1,1 @@
+"""Grounded samples as WebDataset tar files."""

@@ -1,0 +1,1 @@
+"""A content-addressed store of stage outputs on any fsspec file system."""

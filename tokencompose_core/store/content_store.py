@@ -1,0 +1,195 @@
+"""The store: outputs under their keys, published whole or not at all."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import ValidationError
+
+from data_schemas.manifest import Manifest, StoredFile
+from tokencompose_core.store.keys import describe_files, file_digest, files_digest
+
+MANIFEST_NAME = "manifest.json"
+Check = Literal["size", "digest"]
+
+
+class Store:
+    """Outputs of stages, each a folder `<root>/<key>` with a manifest that was written last.
+
+    On a local disk an entry is written beside its place and renamed into it, so that it is there
+    whole or not at all. On an object store, which cannot rename, the manifest is the last object to
+    be written, and an entry without it does not exist. Two writers of one key do the same work
+    twice and the first one wins; both outputs are valid.
+
+    Args:
+        url: Root of the store, a path or any URL that fsspec knows.
+        check: How an entry is looked at before it is believed: sizes of its files, or digests.
+        cache_dir: Where files of a remote store are kept for reading; a local store needs none.
+    """
+
+    def __init__(self, url: str, *, check: Check = "size", cache_dir: Path | None = None) -> None:
+        self.filesystem, self.root = fsspec.core.url_to_fs(url)
+        self.check = check
+        self.is_local = isinstance(self.filesystem, LocalFileSystem)
+        self.cache_dir = cache_dir or Path.home() / ".cache" / "tokencompose"
+
+    def find(self, key: str) -> Manifest | None:
+        """The manifest of a key, if its output is there and undamaged.
+
+        Returns:
+            None if there is no such entry, or a file of it is missing or differs from what the
+            manifest says, by size or, if the store checks digests, by content.
+        """
+        try:
+            text = self.filesystem.cat_file(f"{self.root}/{key}/{MANIFEST_NAME}")
+            manifest = Manifest.model_validate_json(text)
+        except (FileNotFoundError, ValidationError):
+            return None
+        if manifest.key != key or any(self._is_damaged(key, file) for file in manifest.files):
+            return None
+        return manifest
+
+    def publish(
+        self,
+        key: str,
+        stage: str,
+        write: Callable[[Path], dict[str, Any]],
+        *,
+        inputs: dict[str, str] | None = None,
+        provenance: dict[str, str] | None = None,
+    ) -> Manifest:
+        """Write an output and make it visible at once.
+
+        Args:
+            key: Where it will lie.
+            stage: Name of the stage.
+            write: Writes files into the folder it is given and returns the manifest's fields
+                `num_in`, `num_out`, `rejected` and `facts`, as far as it has them.
+            inputs: Digests of what the output is made from.
+            provenance: Versions and settings outside the key.
+
+        Returns:
+            The manifest of what now lies under `key`: this output, or an equally valid one that
+            another writer published meanwhile.
+        """
+        with self._workspace() as workspace:
+            folder = Path(workspace) / "entry"
+            folder.mkdir()
+            described = write(folder)
+            files = describe_files(folder)
+            manifest = Manifest(
+                stage=stage,
+                key=key,
+                digest=files_digest(files),
+                files=files,
+                inputs=inputs or {},
+                provenance=provenance or {},
+                **described,
+            )
+            (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
+            if self.is_local:
+                return self._rename_into_place(folder, manifest)
+            return self._upload(folder, manifest)
+
+    def path(self, manifest: Manifest, name: str = "") -> Path:
+        """A local path of a file of an entry, of a folder of it ("model/"), or of all of it.
+
+        Files of a remote store are copied to `cache_dir` first; what is there already and whole is
+        not copied again.
+        """
+        if self.is_local:
+            return Path(self.root) / manifest.key / name
+        folder = self.cache_dir / manifest.digest
+        for file in manifest.files if not name else _below(manifest, name):
+            target = folder / file.name
+            if not target.is_file() or file_digest(target) != file.sha256:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
+                self.filesystem.get_file(f"{self.root}/{manifest.key}/{file.name}", str(partial))
+                partial.replace(target)
+        return folder / name
+
+    def work_dir(self, key: str) -> Path:
+        """A local folder for checkpoints of unfinished work under this key; kept between tries."""
+        root = Path(self.root) if self.is_local else self.cache_dir
+        folder = root / "unfinished" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def clear_work_dir(self, key: str) -> None:
+        """Remove the checkpoints of finished work."""
+        shutil.rmtree(self.work_dir(key), ignore_errors=True)
+
+    def _workspace(self) -> TemporaryDirectory:
+        if not self.is_local:
+            return TemporaryDirectory(prefix="tokencompose-")
+        Path(self.root).mkdir(parents=True, exist_ok=True)
+        # The same file system as the entry's place, or the rename would be a copy.
+        return TemporaryDirectory(prefix=".writing-", dir=self.root, ignore_cleanup_errors=True)
+
+    def _rename_into_place(self, folder: Path, manifest: Manifest) -> Manifest:
+        target = Path(self.root) / manifest.key
+        for path in [*folder.rglob("*"), folder]:
+            _sync(path)
+        if target.exists():
+            existing = self.find(manifest.key)
+            if existing is not None:
+                return existing
+            os.rename(target, folder.parent / "damaged")
+        try:
+            os.rename(folder, target)
+        except OSError:
+            existing = self.find(manifest.key)
+            if existing is None:
+                raise
+            return existing
+        _sync(Path(self.root))
+        return manifest
+
+    def _upload(self, folder: Path, manifest: Manifest) -> Manifest:
+        existing = self.find(manifest.key)
+        if existing is not None:
+            return existing
+        target = f"{self.root}/{manifest.key}"
+        if self.filesystem.exists(f"{target}/{MANIFEST_NAME}"):
+            self.filesystem.rm_file(f"{target}/{MANIFEST_NAME}")
+        for file in manifest.files:
+            parent = f"{target}/{file.name}".rpartition("/")[0]
+            self.filesystem.makedirs(parent, exist_ok=True)
+            self.filesystem.put_file(str(folder / file.name), f"{target}/{file.name}")
+        self.filesystem.put_file(str(folder / MANIFEST_NAME), f"{target}/{MANIFEST_NAME}")
+        return manifest
+
+    def _is_damaged(self, key: str, file: StoredFile) -> bool:
+        path = f"{self.root}/{key}/{file.name}"
+        try:
+            if self.filesystem.size(path) != file.num_bytes:
+                return True
+            if self.check == "size":
+                return False
+            with self.filesystem.open(path, "rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256
+        except FileNotFoundError:
+            return True
+
+
+def _below(manifest: Manifest, name: str) -> list[StoredFile]:
+    if name.endswith("/"):
+        return [file for file in manifest.files if file.name.startswith(name)]
+    return [manifest.file(name)]
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a power cut cannot undo the rename's promise."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

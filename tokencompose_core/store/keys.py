@@ -1,0 +1,70 @@
+"""Digests and keys: names for outputs that depend on content alone."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_schemas.manifest import StoredFile
+
+_BLOCK = 1 << 20
+
+
+def canonical_json(value: Any) -> str:
+    """JSON that is the same for equal values: sorted keys, no spaces, no NaN.
+
+    Raises:
+        TypeError: For what JSON does not hold, such as a `Path`, a set or a generator: none of
+            them may decide a key.
+        ValueError: For NaN and infinity.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def make_key(stage: str, version: int, parts: Mapping[str, Any]) -> str:
+    """Key of a stage's output.
+
+    Args:
+        stage: Name of the stage.
+        version: Version of the stage's code, bumped by hand when its output changes.
+        parts: Everything that decides the output: digests of inputs, config, model revisions,
+            seeds. Never paths, times, devices or numbers of workers.
+    """
+    return f"{stage}-v{version}-{text_digest(canonical_json(parts))[:32]}"
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def files_digest(files: tuple[StoredFile, ...]) -> str:
+    """Digest of files by name and content."""
+    return text_digest(canonical_json([[f.name, f.num_bytes, f.sha256] for f in files]))
+
+
+def describe_files(folder: Path) -> tuple[StoredFile, ...]:
+    """Every file below a folder with its size and digest, sorted by name."""
+    return tuple(
+        StoredFile(
+            name=path.relative_to(folder).as_posix(),
+            num_bytes=path.stat().st_size,
+            sha256=file_digest(path),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of a folder by the names and contents of its files."""
+    return files_digest(describe_files(folder))

@@ -1,0 +1,26 @@
+"""What an output was made from."""
+
+from data_schemas.manifest import Manifest
+from tokencompose_core.store.content_store import Store
+
+
+def trace(store: Store, key: str) -> list[Manifest]:
+    """The manifests of an output and of all stored outputs that it was made from, nearest first.
+
+    Raises:
+        FileNotFoundError: If the output itself is not in the store.
+    """
+    manifests: dict[str, Manifest] = {}
+    waiting = [key]
+    while waiting:
+        current = waiting.pop(0)
+        if current in manifests:
+            continue
+        manifest = store.find(current)
+        if manifest is None:
+            if current == key:
+                raise FileNotFoundError(f"{key} is not in the store {store.root}, or damaged")
+            continue
+        manifests[current] = manifest
+        waiting += list(manifest.inputs)
+    return list(manifests.values())

@@ -1,0 +1,17 @@
+"""Masks as COCO run lengths."""
+
+import numpy as np
+from jaxtyping import Bool
+from pycocotools import mask as coco_mask
+
+
+def encode_mask(mask: Bool[np.ndarray, "height width"]) -> str:
+    """Run lengths of a mask, as pycocotools compresses them."""
+    return coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode("ascii")
+
+
+def decode_mask(counts: str, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    """The mask that `encode_mask` wrote."""
+    return coco_mask.decode({"counts": counts.encode("ascii"), "size": [height, width]}).astype(
+        bool
+    )

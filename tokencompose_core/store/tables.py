@@ -1,0 +1,22 @@
+"""Records to Parquet and back."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+RecordType = TypeVar("RecordType", bound=BaseModel)
+
+
+def write_table(path: Path, records: Iterable[BaseModel], schema: pa.Schema) -> None:
+    """Write records in order; equal records give equal bytes."""
+    rows = [record.model_dump(mode="json") for record in records]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+
+
+def read_table(path: Path, record_type: type[RecordType]) -> list[RecordType]:
+    """Read the records of a Parquet file."""
+    return [record_type.model_validate(row) for row in pq.read_table(path).to_pylist()]

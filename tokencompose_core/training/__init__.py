@@ -1,0 +1,1 @@
+"""Fine-tune a Stable Diffusion on grounded shards."""

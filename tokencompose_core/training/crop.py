@@ -1,0 +1,59 @@
+"""The geometry of training images: resize the short side, crop the middle."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+
+def crop_image(image: Image.Image, resolution: int) -> Float[Tensor, "3 side side"]:
+    """Resize the short side to `resolution` (bilinear), crop the centre, scale to [-1, 1]."""
+    pixels = transforms.to_dtype(transforms.to_image(image), torch.float32, scale=True)
+    return _resize_and_crop(pixels, resolution) * 2.0 - 1.0
+
+
+def crop_mask(
+    mask: Bool[np.ndarray, "height width"], resolution: int
+) -> Float[Tensor, "side side"]:
+    """The same for a mask; values between 0 and 1 on its border."""
+    return _resize_and_crop(torch.from_numpy(mask).float()[None], resolution)[0]
+
+
+def _resize_and_crop(pixels: Tensor, resolution: int) -> Tensor:
+    resized = transforms.resize(pixels, [resolution], antialias=True).clamp(0.0, 1.0)
+    return transforms.center_crop(resized, [resolution, resolution])
+
+
+def reduce_mask(
+    mask: Float[Tensor, "side side"], size: int, reduction: str
+) -> Bool[Tensor, "size size"]:
+    """Shrink a mask to the resolution of an attention map.
+
+    Args:
+        mask: Mask with values in [0, 1].
+        size: Side of the map.
+        reduction: `released`: bilinear without antialiasing, then everything above 0, as the
+            released code of TokenCompose with the torchvision it pins; small objects vanish at 8 x 8.
+            `antialiased`: the same with antialiasing, as that code behaves with today's torchvision;
+            masks swell. `coverage`: as many cells as the mask's area fills, at least one, and those
+            that it covers most; nothing vanishes and the area stays.
+
+    Raises:
+        ValueError: If the reduction is none of these.
+    """
+    match reduction:
+        case "released" | "antialiased":
+            resized = transforms.resize(
+                mask[None], [size, size], antialias=reduction == "antialiased"
+            )
+            return resized[0] > 0
+        case "coverage":
+            coverage = F.adaptive_avg_pool2d(mask[None], size)[0]
+            count = max(1, round(float(coverage.sum()))) if bool(coverage.any()) else 0
+            cells = torch.zeros(size * size, dtype=torch.bool)
+            cells[coverage.flatten().argsort(descending=True, stable=True)[:count]] = True
+            return cells.view(size, size)
+    raise ValueError(f"reduction {reduction!r} is none of released, antialiased, coverage")

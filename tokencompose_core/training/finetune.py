@@ -1,0 +1,256 @@
+"""Fine-tune a UNet with the denoising, token and pixel losses."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import SchedulerMixin, UNet2DConditionModel
+from diffusers.optimization import get_scheduler
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tokencompose_core.attention.capture import (
+    AttentionMaps,
+    Place,
+    capture_attention,
+    cross_attention_layers,
+)
+from tokencompose_core.objectives.denoising_loss import denoising_loss, denoising_target
+from tokencompose_core.objectives.phrase_tokens import (
+    PhraseTokens,
+    index_phrase_tokens,
+    select_columns,
+)
+from tokencompose_core.objectives.pixel_loss import pixel_loss
+from tokencompose_core.objectives.token_loss import inside_share, token_loss
+from tokencompose_core.training.encode_shard import EncodedSamples
+from tokencompose_core.training.order import batch_keys
+
+Losses = dict[str, float]
+OnStep = Callable[[int, int, Losses], None]
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What decides a fine-tuning; names and meanings are those of `FinetuneConfig`."""
+
+    token_weight: float
+    pixel_weight: float
+    places: tuple[Place, ...]
+    num_steps: int
+    batch_size: int
+    gradient_accumulation_steps: int
+    gradient_checkpointing: bool
+    learning_rate: float
+    lr_scheduler: str
+    lr_warmup_steps: int
+    adam_beta1: float
+    adam_beta2: float
+    adam_weight_decay: float
+    adam_epsilon: float
+    max_grad_norm: float
+    seed: int
+    checkpoint_every_steps: int
+
+
+@dataclass
+class _State:
+    """Where a run stands."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def finetune_unet(
+    unet: UNet2DConditionModel,
+    noise_scheduler: SchedulerMixin,
+    samples: EncodedSamples,
+    settings: FinetuneSettings,
+    *,
+    checkpoint_path: Path,
+    on_step: OnStep = lambda step, num_steps, losses: None,
+) -> list[dict[str, float]]:
+    """Train the UNet in place with Eq. 7 of TokenCompose (arXiv:2312.03626).
+
+    The loss is the denoising loss plus, over all supervised layers, `token_weight` times the token
+    loss and `pixel_weight` times the pixel loss. With both weights 0 it is plain fine-tuning; the
+    token and pixel losses are measured all the same, without gradients.
+
+    The order of samples, the noise and the timesteps are functions of seed, step and sample keys,
+    so a run that was killed and resumed ends with the weights of one that was not.
+
+    Args:
+        unet: The network, on its device.
+        noise_scheduler: The noise schedule of its Stable Diffusion.
+        samples: Encoded samples.
+        settings: Length, speed, weights.
+        checkpoint_path: State is written here and resumed from here.
+        on_step: Told of every optimizer step and its losses.
+
+    Returns:
+        For every optimizer step its losses: `denoising`, `token`, `pixel`, `total`, `inside` (share
+        of attention inside the masks, mean over layers and tokens) and `grad_norm`.
+
+    Raises:
+        FloatingPointError: If a loss is not finite; the last checkpoint is kept.
+    """
+    device = unet.device
+    unet.train()
+    if settings.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    parameters = [p for p in unet.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters,
+        lr=settings.learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        weight_decay=settings.adam_weight_decay,
+        eps=settings.adam_epsilon,
+    )
+    schedule = get_scheduler(
+        settings.lr_scheduler,
+        optimizer,
+        num_warmup_steps=settings.lr_warmup_steps,
+        num_training_steps=settings.num_steps,
+    )
+    state = _resume(checkpoint_path, unet, optimizer, schedule)
+    rows = {key: row for row, key in enumerate(samples.keys)}
+    first_phrase = [0]
+    for phrases in samples.positions:
+        first_phrase.append(first_phrase[-1] + len(phrases))
+    layers = cross_attention_layers(unet, settings.places)
+    with capture_attention(unet, layers) as attention:
+        while state.step < settings.num_steps:
+            losses: Losses = {}
+            optimizer.zero_grad(set_to_none=True)
+            for part in range(settings.gradient_accumulation_steps):
+                micro_step = state.step * settings.gradient_accumulation_steps + part
+                keys = batch_keys(samples.keys, settings.batch_size, settings.seed, micro_step)
+                batch = _make_batch(samples, [rows[key] for key in keys], first_phrase, device)
+                generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + micro_step)
+                terms = _losses(unet, noise_scheduler, batch, attention, settings, generator)
+                (terms["total"] / settings.gradient_accumulation_steps).backward()
+                for name, value in terms.items():
+                    share = float(value.detach()) / settings.gradient_accumulation_steps
+                    losses[name] = losses.get(name, 0.0) + share
+            if not math.isfinite(losses["total"]):
+                raise FloatingPointError(
+                    f"step {state.step}: the losses are {losses}; the last checkpoint is"
+                    f" {checkpoint_path}. Lower learning_rate or max_grad_norm"
+                )
+            norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            optimizer.step()
+            schedule.step()
+            state.step += 1
+            losses["grad_norm"] = float(norm)
+            state.history.append({"step": state.step, **losses})
+            on_step(state.step, settings.num_steps, losses)
+            if state.step % settings.checkpoint_every_steps == 0:
+                _save(checkpoint_path, unet, optimizer, schedule, state)
+    unet.eval()
+    return state.history
+
+
+@dataclass(frozen=True)
+class _Batch:
+    mean: Float[Tensor, "batch channels height width"]
+    deviation: Float[Tensor, "batch channels height width"]
+    encoder_hidden_states: Float[Tensor, "batch tokens width"]
+    tokens: PhraseTokens
+    grids: dict[int, Tensor]
+
+
+def _make_batch(
+    samples: EncodedSamples, rows: Sequence[int], first_phrase: Sequence[int], device: torch.device
+) -> _Batch:
+    phrases = [number for row in rows for number in range(first_phrase[row], first_phrase[row + 1])]
+    return _Batch(
+        mean=samples.latents_mean[rows].to(device),
+        deviation=samples.latents_deviation[rows].to(device),
+        encoder_hidden_states=samples.encoder_hidden_states[rows].to(device),
+        tokens=index_phrase_tokens([samples.positions[row] for row in rows], device),
+        grids={side: grid[phrases].to(device) for side, grid in samples.grids.items()},
+    )
+
+
+def _losses(
+    unet: UNet2DConditionModel,
+    noise_scheduler: SchedulerMixin,
+    batch: _Batch,
+    attention: AttentionMaps,
+    settings: FinetuneSettings,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    # Random numbers are drawn on the CPU, so that they do not depend on the device.
+    draws = torch.randn((2, *batch.mean.shape), generator=generator).to(batch.mean.device)
+    timesteps: Int[Tensor, " batch"] = torch.randint(
+        0, noise_scheduler.config.num_train_timesteps, (len(batch.mean),), generator=generator
+    ).to(batch.mean.device)
+    latents, noise = batch.mean + batch.deviation * draws[0], draws[1]
+    noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
+    predicted = unet(noisy_latents, timesteps, batch.encoder_hidden_states).sample
+    target = denoising_target(noise_scheduler, latents, noise, timesteps)
+    denoising = denoising_loss(predicted, target)
+    with torch.set_grad_enabled(settings.token_weight > 0 or settings.pixel_weight > 0):
+        grounding = grounding_losses(attention, batch.tokens, batch.grids)
+    total = (
+        denoising
+        + settings.token_weight * grounding["token"]
+        + settings.pixel_weight * grounding["pixel"]
+    )
+    return {"denoising": denoising, **grounding, "total": total}
+
+
+def grounding_losses(
+    attention: AttentionMaps, tokens: PhraseTokens, grids: dict[int, Tensor]
+) -> dict[str, Tensor]:
+    """Token and pixel loss summed over layers (Eq. 7), and the share of attention inside masks.
+
+    Args:
+        attention: Maps of a forward pass.
+        tokens: The supervised tokens of the batch.
+        grids: For every side of a map the masks of the batch's phrases.
+    """
+    token, pixel, inside = [], [], []
+    for maps in attention.maps.values():
+        columns = select_columns(maps, tokens)
+        masks = grids[maps.shape[2]][tokens.phrase]
+        token.append(token_loss(columns, masks, tokens.weight))
+        pixel.append(pixel_loss(columns, masks, tokens.weight))
+        if len(tokens):
+            inside.append(inside_share(columns.detach(), masks).mean())
+    zero = tokens.weight.sum() * 0
+    return {
+        "token": torch.stack(token).sum() if token else zero,
+        "pixel": torch.stack(pixel).sum() if pixel else zero,
+        "inside": torch.stack(inside).mean() if inside else zero,
+    }
+
+
+def _resume(checkpoint_path: Path, unet, optimizer, schedule) -> _State:
+    if not checkpoint_path.is_file():
+        return _State()
+    saved: dict[str, Any] = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+    unet.load_state_dict(saved["unet"])
+    optimizer.load_state_dict(saved["optimizer"])
+    schedule.load_state_dict(saved["schedule"])
+    return _State(saved["step"], saved["history"])
+
+
+def _save(checkpoint_path: Path, unet, optimizer, schedule, state: _State) -> None:
+    checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint_path.with_suffix(".partial")
+    torch.save(
+        {
+            "unet": unet.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "step": state.step,
+            "history": state.history,
+        },
+        partial,
+    )
+    os.replace(partial, checkpoint_path)
