@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     # Bars and one line a stage say enough; the UI has everything.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if options.profile == "pocket" else "0")
     if options.flow == "ui":
@@ -31,21 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "reproduce":
                 _reproduce(values)
             case "train-pocket":
-                from flows.train_pocket import train_pocket
+                from flows.train_pocket import TrainPocketConfig, train_pocket
 
-                _print_figures(train_pocket(values))
+                _print_figures(train_pocket(TrainPocketConfig.model_validate(values)))
             case "pocket-report":
-                from flows.train_pocket import pocket_report
+                from flows.train_pocket import PocketReportConfig, pocket_report
 
-                _print_figures(pocket_report(values))
+                _print_figures(pocket_report(PocketReportConfig.model_validate(values)))
     return 0
 
 
 def _reproduce(values: dict) -> None:
-    from flows.reproduce import reproduce
+    from flows.reproduce import ReproduceConfig, Reproduction, reproduce
 
-    state = reproduce(values, return_state=True)
-    result = state.result()
+    state = reproduce(ReproduceConfig.model_validate(values), return_state=True)
+    result: Reproduction = state.result()
     columns = [f"MG{k}" for k in sorted(result.scores[0].mean)]
     print("\nMultiGen: share of images with at least k of their five categories, in percent")
     print("(in brackets the population standard deviation over rounds)\n")

@@ -1,7 +1,6 @@
 """From captions and images to grounded shards."""
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_schemas.configs.curate_config import CurateConfig
 from tasks.describe_dataset import describe_dataset
@@ -10,15 +9,18 @@ from tasks.parse_nouns import parse_nouns
 from tasks.prepare_source import prepare_source
 from tasks.rank_captions import rank_captions
 from tasks.select_images import select_partitions
+from tasks.stage import ONE_AT_A_TIME
 from tasks.write_shards import write_shards
+
+POCKET = CurateConfig.load("pocket")
 
 
 @flow(
     name="curate",
     flow_run_name="curate {config.caption_set} ({config.profile})",
-    task_runner=ThreadPoolTaskRunner(max_workers=1),
+    task_runner=ONE_AT_A_TIME,
 )
-def curate(config: CurateConfig = CurateConfig()) -> str:
+def curate(config: CurateConfig = POCKET) -> str:
     """Choose images, rank their captions, find and mask the nouns, and write shards.
 
     Returns:

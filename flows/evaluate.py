@@ -1,22 +1,22 @@
 """How well models compose."""
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.detect_objects import detect_objects
 from tasks.generate_images import ModelUnderTest, generate_images, list_prompts
 from tasks.score_multigen import ModelScore, publish_table, score_images
+from tasks.stage import ONE_AT_A_TIME
+
+POCKET = EvaluateConfig.load("pocket")
 
 
 @flow(
     name="evaluate",
     flow_run_name="evaluate ({config.profile})",
-    task_runner=ThreadPoolTaskRunner(max_workers=1),
+    task_runner=ONE_AT_A_TIME,
 )
-def evaluate(
-    models: list[ModelUnderTest], config: EvaluateConfig = EvaluateConfig()
-) -> list[ModelScore]:
+def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> list[ModelScore]:
     """Generate images of MultiGen's prompts, detect what they show, and count.
 
     Args:

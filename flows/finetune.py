@@ -1,23 +1,22 @@
 """From grounded shards to a Stable Diffusion that composes."""
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.describe_dataset import read_dataset
 from tasks.encode_latents import encode_latents
 from tasks.finetune_unet import finetune_unet
-from tasks.stage import Input
+from tasks.stage import ONE_AT_A_TIME, Input
+
+POCKET = FinetuneConfig.load("pocket")
 
 
 @flow(
     name="finetune",
     flow_run_name="finetune {label} ({config.profile})",
-    task_runner=ThreadPoolTaskRunner(max_workers=1),
+    task_runner=ONE_AT_A_TIME,
 )
-def finetune(
-    dataset: str, config: FinetuneConfig = FinetuneConfig(), label: str = "grounded"
-) -> Input:
+def finetune(dataset: str, config: FinetuneConfig = POCKET, label: str = "grounded") -> Input:
     """Encode a data set and fine-tune a UNet on it.
 
     Args:

@@ -55,7 +55,7 @@ def local_server() -> Iterator[None]:
             time.sleep(0.3)
         yield
         # What is still on its way to the server would be sent in vain, and waited for.
-        APILogHandler.flush()
+        APILogHandler().flush()
     finally:
         server.terminate()
         server.wait(timeout=30)

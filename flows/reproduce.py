@@ -9,9 +9,11 @@ from flows.finetune import finetune
 from tasks.compare_models import Reproduction, base_model, compare_models, denoising_alone
 from tasks.generate_images import ModelUnderTest
 
+POCKET = ReproduceConfig.load("pocket")
+
 
 @flow(name="reproduce", flow_run_name="reproduce {config.curate.caption_set} ({config.profile})")
-def reproduce(config: ReproduceConfig = ReproduceConfig()) -> Reproduction:
+def reproduce(config: ReproduceConfig = POCKET) -> Reproduction:
     """Make a data set, fine-tune on it, and compare the model with the base on MultiGen.
 
     Returns:

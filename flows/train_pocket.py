@@ -1,21 +1,24 @@
 """Train the models of the pocket world."""
 
 from prefect import flow
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from data_schemas.configs.train_pocket_config import PocketReportConfig, TrainPocketConfig
 from tasks.measure_pocket_models import PocketReport, measure_models
+from tasks.stage import ONE_AT_A_TIME
 from tasks.train_pocket_models import install_models, train_all
+
+TRAINING = TrainPocketConfig.load("pocket")
+REPORT = PocketReportConfig.load("pocket")
 
 
 @flow(
     name="train-pocket",
     flow_run_name="train-pocket ({config.profile})",
-    task_runner=ThreadPoolTaskRunner(max_workers=1),
+    task_runner=ONE_AT_A_TIME,
 )
 def train_pocket(
-    config: TrainPocketConfig = TrainPocketConfig(),
-    report: PocketReportConfig = PocketReportConfig(),
+    config: TrainPocketConfig = TRAINING,
+    report: PocketReportConfig = REPORT,
 ) -> PocketReport:
     """Train every model from nothing, put them in their place, and measure them.
 
@@ -26,7 +29,7 @@ def train_pocket(
     return measure_models(report)
 
 
-@flow(name="pocket-report", task_runner=ThreadPoolTaskRunner(max_workers=1))
-def pocket_report(report: PocketReportConfig = PocketReportConfig()) -> PocketReport:
+@flow(name="pocket-report", task_runner=ONE_AT_A_TIME)
+def pocket_report(report: PocketReportConfig = REPORT) -> PocketReport:
     """Measure the models that come with the project on scenes that they were not trained on."""
     return measure_models(report)

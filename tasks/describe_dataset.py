@@ -49,7 +49,7 @@ def list_shards(spec: DatasetSpec) -> Manifest | State:
                 {"key": shard.key, "digest": shard.digest, "num_samples": manifest.num_out}
             )
         (folder / DATASET_NAME).write_text(json.dumps({"shards": shards}, indent=1), "utf-8")
-        num_samples = sum(shard["num_samples"] for shard in shards)
+        num_samples = sum(int(str(shard["num_samples"])) for shard in shards)
         return {"num_in": num_samples, "num_out": num_samples, "facts": {"shards": len(shards)}}
 
     return reuse_or_publish(spec, write, {shard.key: shard.digest for shard in spec.shards})

@@ -18,6 +18,7 @@ from tokencompose_core.store.content_store import Store
 
 MODEL_FOLDER = "model/"
 LOSSES_NAME = "losses.json"
+_PREVIEW_BATCH = 4
 _OUTSIDE_KEY = {
     "profile",
     "device",
@@ -67,6 +68,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         from diffusers import DDPMScheduler
 
         from tokencompose_core.evaluation.generate import (
+            Sampler,
             generate_images,
             load_pipeline,
             request_images,
@@ -87,14 +89,8 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         previews = request_images(
             [Prompt(i, text, ()) for i, text in enumerate(config.preview_prompts)], 1, config.seed
         )
-        sampler = {
-            "num_inference_steps": 50,
-            "guidance_scale": 7.5,
-            "height": config.resolution,
-            "width": config.resolution,
-            "batch_size": 4,
-        }
-        before = generate_images(pipeline, previews, **sampler)
+        sampler = Sampler(50, 7.5, config.resolution, config.resolution)
+        before = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
         with Progress(spec.title, config.num_steps, "steps") as progress:
             history = finetune_unet(
                 pipeline.unet,
@@ -106,7 +102,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
                     step, " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN)
                 ),
             )
-        after = generate_images(pipeline, previews, **sampler)
+        after = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
         pipeline.save_pretrained(folder / MODEL_FOLDER)
         (folder / LOSSES_NAME).write_text(json.dumps(history), "utf-8")
         draw_losses(history, folder / "losses.png")

@@ -94,7 +94,7 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from tokencompose_core.evaluation.generate import generate_images, request_images
+        from tokencompose_core.evaluation.generate import Sampler, generate_images, request_images
         from tokencompose_core.evaluation.image_tar import write_images
         from tokencompose_core.reports.contact_sheet import draw_sheet
 
@@ -106,7 +106,8 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
             images = generate_images(
                 pipeline,
                 requests,
-                **spec.sampler.model_dump(exclude={"scheduler", "seed"}),
+                Sampler(**spec.sampler.model_dump(exclude={"scheduler", "seed", "batch_size"})),
+                batch_size=spec.sampler.batch_size,
                 on_batch=progress.advance,
             )
         write_images(

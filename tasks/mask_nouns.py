@@ -84,6 +84,8 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
+        from PIL import Image
+
         from tokencompose_core.masking.ground_phrases import ground_phrases
         from tokencompose_core.reports.contact_sheet import draw_mask_sheet
         from tokencompose_core.selection.open_image import open_image
@@ -97,7 +99,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         parsed = read_table(spec.parsed.path(store), ParsedCaption)
         grounded: list[GroundedCaption] = []
         rejections: list[Rejection] = []
-        images = {}
+        images: dict[str, Image.Image] = {}
         with Progress(spec.title, len(parsed), "images") as progress:
             for start in range(0, len(parsed), settings.batch_size):
                 rows = parsed[start : start + settings.batch_size]

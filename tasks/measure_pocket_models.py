@@ -76,31 +76,38 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from tokencompose_core.pocket import floors
+        from tokencompose_core.pocket.floors import (
+            measure_captions,
+            measure_generation,
+            measure_masks,
+        )
+        from tokencompose_core.pocket.floors.held_out import draw_held_out
         from tokencompose_core.reports.contact_sheet import draw_sheet
 
         models = require("pocket:")
         settings = spec.settings
-        held_out = floors.draw_held_out(settings.num_scenes, seed=settings.seed)
+        held_out = draw_held_out(settings.num_scenes, seed=settings.seed)
         thresholds = {
             name: int(value) if name.endswith("side") else value
             for name, value in spec.thresholds.items()
         }
         figures = []
         with Progress("pocket report", _STEPS, "models") as progress:
-            figures += floors.measure_clip(models, held_out)
+            figures += measure_captions.measure_clip(models, held_out)
             progress.advance(1, "tagger")
-            figures += floors.measure_tagger(models, settings.num_scenes, seed=settings.seed)
+            figures += measure_captions.measure_tagger(
+                models, settings.num_scenes, seed=settings.seed
+            )
             progress.advance(1, "Grounding DINO")
-            figures += floors.measure_grounding_dino(
+            figures += measure_masks.measure_grounding_dino(
                 models, held_out, thresholds, seed=settings.seed
             )
             progress.advance(1, "SAM-HQ")
-            figures += floors.measure_sam_hq(models, held_out)
+            figures += measure_masks.measure_sam_hq(models, held_out)
             progress.advance(1, "chain")
-            figures += floors.measure_chain(models, held_out, thresholds)
+            figures += measure_masks.measure_chain(models, held_out, thresholds)
             progress.advance(1, "OWLv2")
-            figures += floors.measure_owlv2(
+            figures += measure_generation.measure_owlv2(
                 models,
                 held_out,
                 settings.num_distractors,
@@ -108,7 +115,7 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
                 seed=settings.seed,
             )
             progress.advance(1, "Stable Diffusion")
-            generated, singles, fives = floors.measure_stable_diffusion(
+            generated, singles, fives = measure_generation.measure_stable_diffusion(
                 models,
                 held_out,
                 num_single=settings.num_single,
@@ -134,12 +141,12 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
 
 def measure_models(config: PocketReportConfig) -> PocketReport:
     """Measure the models and publish the table."""
-    mask = CurateConfig(profile=config.profile).mask
+    mask = CurateConfig.load(config.profile).mask
     names = ("box_threshold", "text_threshold", "nms_threshold", "short_side", "long_side")
     spec = MeasureSpec(
         settings=config,
         thresholds={name: getattr(mask, name) for name in names},
-        detector_threshold=EvaluateConfig(profile=config.profile).detector.threshold,
+        detector_threshold=EvaluateConfig.load(config.profile).detector.threshold,
     )
     outcomes = run_stage(measure_pocket, [spec])
     close_stage(outcomes, "pocket")

@@ -68,6 +68,8 @@ class Progress:
         text = f"{self.title}: {self.bar.n} of {self.bar.total} {self.bar.unit} {note}".strip()
         if self.artifact is None:
             key = re.sub(r"[^a-z0-9]+", "-", f"progress {self.title}".lower()).strip("-")
-            self.artifact = create_progress_artifact(percent, key=key, description=text)
+            created = create_progress_artifact(percent, key=key, description=text)
+            assert isinstance(created, UUID)  # tasks are not coroutines
+            self.artifact = created
         else:
             update_progress_artifact(self.artifact, percent, description=text)

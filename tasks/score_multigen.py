@@ -55,7 +55,7 @@ class ScoreSpec(Spec):
 
 
 class ModelScore(BaseModel):
-    """A row of the MultiGen table: mean and deviation in percent, by k, and the images behind it."""
+    """A row of the MultiGen table: percentages by k, and the images behind them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -127,5 +127,5 @@ def publish_table(scores: list[ModelScore]) -> None:
             | {"images": score.num_images}
             for score in scores
         ],
-        description="MultiGen: images with at least k of their categories, % (deviation over rounds)",
+        description="Images with at least k of their categories, % (deviation over rounds)",
     )

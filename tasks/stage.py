@@ -2,6 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
@@ -11,11 +12,14 @@ from typing import Any, ClassVar
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
+from tqdm import tqdm
 
 from data_schemas.manifest import Manifest
 from tasks.progress import Progress
+from tasks.quiet import hush_libraries
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import files_digest, make_key
 
@@ -51,7 +55,7 @@ class Spec(BaseModel, ABC):
 
 
 class Input(BaseModel):
-    """A stored output that a spec reads: where it lies, and the digest that stands for it in keys."""
+    """A stored output that a spec reads, and the digest that stands for it in keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -127,6 +131,7 @@ def reuse_or_publish(
     manifest = store.find(spec.key)
     if manifest is not None:
         return Completed(name="Reused", message=spec.key, data=manifest)
+    hush_libraries()
     manifest = store.publish(
         spec.key,
         spec.stage,
@@ -150,6 +155,9 @@ def is_machine_error(task: Task, run: Any, state: State) -> bool:
         return "out of memory" in str(error)
     return False
 
+
+# Stages use all cores, or the one GPU, by themselves.
+ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
 # The options of every stage's task. Prefect's own cache policies are not used: they hash arguments
 # by their text, so that a changed file behind an equal path would be a hit.
@@ -195,10 +203,25 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
             except Exception as error:
                 failure = failure or error
             else:
-                outcomes.append(Outcome(manifest, future.state.name))
+                outcomes.append(Outcome(manifest, str(future.state.name)))
     if failure is not None:
         raise failure
-    states = [outcome.state for outcome in outcomes]
-    counted = ", ".join(f"{states.count(name)} {name}" for name in dict.fromkeys(states))
-    get_run_logger().info("%s: %s", specs[0].stage, counted)
+    line = _summary(outcomes)
+    get_run_logger().info(line)
+    tqdm.write(line)
     return outcomes
+
+
+def _summary(outcomes: Sequence[Outcome]) -> str:
+    """A stage in one line: how its outputs came about, and what became of the samples."""
+    states = Counter(outcome.state for outcome in outcomes)
+    made = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
+    num_in = sum(outcome.manifest.num_in for outcome in outcomes)
+    num_out = sum(outcome.manifest.num_out for outcome in outcomes)
+    rejected: Counter[str] = Counter()
+    for outcome in outcomes:
+        rejected.update(outcome.manifest.rejected)
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
+    return f"{outcomes[0].manifest.stage:9} {made:16} {num_in:5} in {num_out:5} out" + (
+        f"  left out: {lost}" if lost else ""
+    )

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,7 +78,9 @@ def train_model(spec: TrainSpec) -> Manifest | State:
             def on_progress(step: int, num_steps: int, losses: dict[str, float]) -> None:
                 progress.reach(step, " ".join(f"{k} {v:.4g}" for k, v in losses.items()))
 
-            history = _trainer(spec, store)(folder, checkpoint, on_progress)
+            history = _trainer(spec, store)(
+                folder, checkpoint_path=checkpoint, on_progress=on_progress
+            )
         halve_weights(folder)
         return {"facts": {f"last {k}": v for k, v in history[-1].items()} if history else {}}
 
@@ -87,58 +90,38 @@ def train_model(spec: TrainSpec) -> Manifest | State:
 
 def _trainer(spec: TrainSpec, store: Store) -> Callable[..., list[dict[str, float]]]:
     """The training of a spec's model, as a function of folder, checkpoint and progress."""
-    settings = spec.settings
-    if isinstance(settings, TaggerTraining):
-        from tokencompose_core.pocket.train_tagger import train_tagger
-
-        def train_it(folder: Path, checkpoint: Path, on_progress) -> list[dict[str, float]]:
-            train_tagger(folder, **settings.model_dump())
-            return []
-
-        return train_it
-
     from tokencompose_core.pocket.fitting import FitSettings
+    from tokencompose_core.pocket.train_autoencoder import train_autoencoder
+    from tokencompose_core.pocket.train_clip import train_clip
+    from tokencompose_core.pocket.train_grounding_dino import train_grounding_dino
+    from tokencompose_core.pocket.train_owlv2 import train_owlv2
+    from tokencompose_core.pocket.train_sam_hq import train_sam_hq
+    from tokencompose_core.pocket.train_stable_diffusion import train_diffusion
+    from tokencompose_core.pocket.train_tagger import train_tagger
 
-    fit_settings = FitSettings(
-        num_steps=settings.num_steps,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        ema_decay=settings.ema_decay,
+    if isinstance(spec.settings, TaggerTraining):
+        return partial(train_tagger, **spec.settings.model_dump())
+    shared = spec.settings.model_dump(include={"seed", "batch_size", "num_scenes"})
+    shared["settings"] = FitSettings(
+        **spec.settings.model_dump(
+            include={"num_steps", "learning_rate", "warmup_steps", "ema_decay"}
+        )
     )
-    shared: dict[str, Any] = {
-        "seed": settings.seed,
-        "batch_size": settings.batch_size,
-        "num_scenes": settings.num_scenes,
-    }
     match spec.model:
         case "clip":
-            from tokencompose_core.pocket.train_clip import train_clip as train
+            return partial(train_clip, **shared)
         case "grounding_dino":
-            from tokencompose_core.pocket.train_grounding_dino import train_grounding_dino as train
+            return partial(train_grounding_dino, **shared)
         case "sam_hq":
-            from tokencompose_core.pocket.train_sam_hq import train_sam_hq as train
+            return partial(train_sam_hq, **shared)
         case "autoencoder":
-            from tokencompose_core.pocket.train_stable_diffusion import train_autoencoder as train
+            return partial(train_autoencoder, **shared)
         case "owlv2":
-            from tokencompose_core.pocket.train_owlv2 import train_owlv2 as train
-
-            shared["num_distractors"] = spec.num_distractors
-            shared["autoencoder"] = _autoencoder(spec, store)
+            shared |= {"autoencoder": _autoencoder(spec, store)}
+            return partial(train_owlv2, num_distractors=spec.num_distractors, **shared)
         case "stable_diffusion":
-            from tokencompose_core.pocket.train_stable_diffusion import train_diffusion as train
-
-            shared["autoencoder"] = _autoencoder(spec, store)
-
-    def train_with(folder: Path, checkpoint: Path, on_progress) -> list[dict[str, float]]:
-        return train(
-            folder,
-            settings=fit_settings,
-            **shared,
-            checkpoint_path=checkpoint,
-            on_progress=on_progress,
-        )
-
-    return train_with
+            return partial(train_diffusion, autoencoder=_autoencoder(spec, store), **shared)
+    raise ValueError(f"there is no trainer of {spec.model!r}")
 
 
 def _autoencoder(spec: TrainSpec, store: Store):

@@ -1,0 +1,1 @@
+"""The science of TokenCompose; knows no Prefect and no run."""

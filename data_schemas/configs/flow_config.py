@@ -1,7 +1,7 @@
 """What all configs share: frozen, strict, and completed from a profile."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -21,8 +21,8 @@ def _without_required(schema: dict[str, Any]) -> None:
 class FlowConfig(Settings):
     """A flow's parameter: the values of a profile, with any of them replaced.
 
-    `{"profile": "paper"}` is a complete config, and `{"mask": {"box_threshold": 0.3}}` is the pocket
-    profile with another threshold.
+    `{"profile": "paper"}` is a complete config, and `{"mask": {"box_threshold": 0.3}}` is the
+    pocket profile with another threshold.
 
     Attributes:
         profile: A profile that comes with the project, or the path of a TOML file.
@@ -34,6 +34,11 @@ class FlowConfig(Settings):
     section: ClassVar[str]
 
     profile: str = "pocket"
+
+    @classmethod
+    def load(cls, profile: str = "pocket", **changes: Any) -> Self:
+        """The values of a profile, with some of them replaced."""
+        return cls.model_validate({"profile": profile, **changes})
 
     @model_validator(mode="before")
     @classmethod

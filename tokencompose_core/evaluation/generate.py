@@ -26,6 +26,23 @@ class ImageRequest:
         return f"{self.prompt.prompt_id}_{self.round}"
 
 
+@dataclass(frozen=True)
+class Sampler:
+    """How images are sampled.
+
+    Attributes:
+        num_inference_steps: Steps of the sampler; PNDM calls the UNet once more than that.
+        guidance_scale: Classifier-free guidance.
+        height: Pixels.
+        width: Pixels.
+    """
+
+    num_inference_steps: int
+    guidance_scale: float
+    height: int
+    width: int
+
+
 def request_images(prompts: Sequence[Prompt], num_rounds: int, seed: int) -> list[ImageRequest]:
     """One image of each prompt a round, every one with a seed of its own."""
     return [
@@ -62,11 +79,8 @@ def load_pipeline(
 def generate_images(
     pipeline: StableDiffusionPipeline,
     requests: Sequence[ImageRequest],
+    sampler: Sampler,
     *,
-    num_inference_steps: int,
-    guidance_scale: float,
-    height: int,
-    width: int,
     batch_size: int,
     on_batch: Callable[[int], None] = lambda count: None,
 ) -> list[Image.Image]:
@@ -78,10 +92,7 @@ def generate_images(
     Args:
         pipeline: A loaded Stable Diffusion.
         requests: What to generate.
-        num_inference_steps: Steps of the sampler; PNDM calls the UNet once more than that.
-        guidance_scale: Classifier-free guidance.
-        height: Pixels.
-        width: Pixels.
+        sampler: Steps, guidance and size.
         batch_size: Images generated at once.
         on_batch: Told how many images were made.
     """
@@ -90,10 +101,10 @@ def generate_images(
         batch = requests[start : start + batch_size]
         images += pipeline(
             [request.prompt.text for request in batch],
-            height=height,
-            width=width,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
+            height=sampler.height,
+            width=sampler.width,
+            num_inference_steps=sampler.num_inference_steps,
+            guidance_scale=sampler.guidance_scale,
             generator=[torch.Generator().manual_seed(request.seed) for request in batch],
         ).images
         on_batch(len(batch))

@@ -39,7 +39,8 @@ def sample_prompts(
     """
     if len(set(categories)) < num_objects:
         raise ValueError(
-            f"prompts of {num_objects} objects need as many categories, received {len(set(categories))}"
+            f"prompts of {num_objects} objects need as many categories, received"
+            f" {len(set(categories))}"
         )
     rng = random.Random(f"prompts-{seed}")
     drawn = [tuple(rng.sample(list(categories), num_objects)) for _ in range(num_prompts)]

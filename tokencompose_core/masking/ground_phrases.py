@@ -35,7 +35,11 @@ def ground_phrases(
         segmenter: A loaded SAM-HQ.
         images: Pictures of one batch.
         phrases: For each picture its phrases, at least one.
-        box_threshold, text_threshold, nms_threshold, short_side, long_side: See `detect_phrases`.
+        box_threshold: See `detect_phrases`, as for all that follow.
+        text_threshold: Least score of the phrase that a box is given to.
+        nms_threshold: IoU above which boxes of one phrase are reduced to the best.
+        short_side: Pixels of the short side that the detector sees.
+        long_side: Most pixels of the long side.
     """
     found = detect_phrases(
         detector,
@@ -66,12 +70,12 @@ def _grounded(
     phrase: NounPhrase, own: list[int], boxes: Sequence[PhraseBox], masks: np.ndarray
 ) -> GroundedPhrase:
     own = sorted(own, key=lambda index: -boxes[index].score)
-    united = masks[own].any(axis=0) if own else None
+    united = np.any(masks[own], axis=0)
     return GroundedPhrase(
         text=phrase.text,
         start=phrase.start,
         end=phrase.end,
         boxes=[list(boxes[index].box_xyxy) for index in own],
         scores=[boxes[index].score for index in own],
-        mask_counts=encode_mask(united) if united is not None and united.any() else "",
+        mask_counts=encode_mask(united) if own and united.any() else "",
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def load_grounding_dino(
         ValueError: If the checkpoint lacks weights of the model, naming some of them.
     """
     config = load_grounding_dino_config(config_path, text_encoder)
-    model = build_grounding_dino(config)
+    with redirect_stdout(None):  # groundingdino-py prints the name of its text encoder
+        model = build_grounding_dino(config)
     if checkpoint_path.suffix == ".safetensors":
         state = load_file(checkpoint_path)
     else:
@@ -101,8 +103,8 @@ def load_grounding_dino(
     ]
     if missing:
         raise ValueError(
-            f"{checkpoint_path} lacks {len(missing)} weights of the model, for instance {missing[0]};"
-            f" it does not belong to {config_path}"
+            f"{checkpoint_path} lacks {len(missing)} weights of the model, for instance"
+            f" {missing[0]}; it does not belong to {config_path}"
         )
     return model.to(device).eval()
 
@@ -152,7 +154,7 @@ def phrase_token_masks(
 def prepare_image(
     image: Image.Image, short_side: int, long_side: int
 ) -> Float[Tensor, "3 height width"]:
-    """Resize so that the short side has `short_side` pixels and the long side at most `long_side`."""
+    """Resize to `short_side` pixels on the short side, and at most `long_side` on the long one."""
     scale = min(short_side / min(image.size), long_side / max(image.size))
     size = [max(1, round(side * scale)) for side in (image.height, image.width)]
     pixels = transforms.to_image(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
@@ -183,7 +185,7 @@ def detect_phrases(
         phrases: For each picture, at least one phrase.
         box_threshold: Least score of a box.
         text_threshold: Least score of the phrase that a box is given to.
-        nms_threshold: Boxes of one phrase that overlap more than this (IoU) are reduced to the best.
+        nms_threshold: IoU above which boxes of one phrase are reduced to the best.
         short_side: Pixels of the short side that the model sees.
         long_side: Most pixels of the long side.
 

@@ -1,0 +1,1 @@
+"""The pocket world: scenes, captions and small models of the real architectures."""

@@ -121,7 +121,7 @@ def _part_of(rng: random.Random, mask: np.ndarray) -> np.ndarray:
     depth = rows * math.sin(angle) + columns * math.cos(angle)
     if not mask.any():
         return mask
-    return depth <= np.quantile(depth[mask], rng.uniform(0.1, _LARGEST_FRAGMENT))
+    return depth <= float(np.quantile(depth[mask], rng.uniform(0.1, _LARGEST_FRAGMENT)))
 
 
 def _noise(rng: random.Random, side: int) -> np.ndarray:

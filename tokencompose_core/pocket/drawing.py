@@ -53,7 +53,8 @@ def scene_to_svg(scene: Scene) -> str:
     return (
         f"{_header(scene)}<defs>"
         f"{_gradient('far', _tone(far_top, lift), _tone(far_bottom, lift), vertical=True)}"
-        f"{_gradient('near', _tone(near_top, lift), _tone(near_bottom, lift), vertical=True)}</defs>"
+        f"{_gradient('near', _tone(near_top, lift), _tone(near_bottom, lift), vertical=True)}"
+        "</defs>"
         f'<rect width="{scene.width}" height="{horizon + 1:.2f}" fill="url(#far)"/>'
         f'<rect y="{horizon:.2f}" width="{scene.width}" height="{scene.height - horizon:.2f}"'
         f' fill="url(#near)"/>{body}</svg>'

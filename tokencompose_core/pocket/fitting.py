@@ -95,7 +95,7 @@ def fit(
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise FloatingPointError(
-                f"step {step}: loss is {float(total)} ({ {k: float(v) for k, v in losses.items()} });"
+                f"step {step}: the losses are { {k: float(v) for k, v in losses.items()} };"
                 " lower the learning rate"
             )
         optimizer.zero_grad(set_to_none=True)

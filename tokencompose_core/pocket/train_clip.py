@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -16,7 +17,7 @@ from tokencompose_core.pocket.pools import draw_pool, join_pools
 from tokencompose_core.pocket.sentences import write_sentence
 
 SIDE = 64
-MODEL_CONFIG = {
+MODEL_CONFIG: dict[str, Any] = {
     "embed_dim": 64,
     "vision_cfg": {
         "image_size": SIDE,

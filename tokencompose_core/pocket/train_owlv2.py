@@ -48,7 +48,14 @@ def build_owlv2() -> Owlv2ForObjectDetection:
         },
         projection_dim=32,
     )
-    return Owlv2ForObjectDetection(config)
+    model = Owlv2ForObjectDetection(config)
+    # Logits are (similarity + shift) * scale. Nearly every patch shows nothing, so scores start
+    # near 0.01; from one half, the sum of their losses would drown that of the boxes.
+    with torch.no_grad():
+        model.class_head.logit_shift.bias.fill_(-0.9)
+        model.class_head.logit_scale.bias.fill_(4.0)
+        model.objectness_head.dense2.bias.fill_(-4.0)
+    return model
 
 
 def train_owlv2(
@@ -66,7 +73,8 @@ def train_owlv2(
     """Fit OWLv2 on scenes, and on pictures without objects, and write a transformers folder.
 
     The patch at the centre of an object answers for it; patches beside it are left out of the
-    class loss. Half of the pictures pass through the autoencoder of the small Stable Diffusion, so that its traces in generated pictures mean nothing to the detector.
+    class loss. Half of the pictures pass through the autoencoder of the small Stable Diffusion, so
+    that its traces in generated pictures mean nothing to the detector.
 
     Args:
         folder: Where to write.

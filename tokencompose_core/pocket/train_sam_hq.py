@@ -128,6 +128,7 @@ def _decode(
 
 def _prompts(rng: random.Random, pool: Pool, index: int) -> tuple[Tensor, Tensor]:
     """Boxes of the visible objects, each moved by up to a twentieth of its size, and masks."""
+    assert pool.indices is not None
     boxes, masks = [], []
     for number in range(len(pool.scenes[index].objects)):
         mask = pool.indices[index] == number

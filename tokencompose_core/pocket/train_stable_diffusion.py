@@ -91,8 +91,8 @@ def train_diffusion(
     """
     torch.manual_seed(seed)
     tokenizer = write_clip_tokenizer(folder / "tokenizer", model_max_length=MAX_TOKENS)
-    model = nn.ModuleDict({"unet": build_unet(), "text_encoder": build_text_encoder()})
-    model["unet"].to(memory_format=torch.channels_last)
+    unet = build_unet().to(memory_format=torch.channels_last)
+    model = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder()})
     scheduler = build_scheduler()
     weights = min_snr_weights(scheduler, snr_gamma)
     pool = draw_pool("habitual", num_scenes, size=(SIDE, SIDE), seed=seed)

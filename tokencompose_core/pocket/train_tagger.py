@@ -14,6 +14,7 @@ from flair.embeddings import CharacterEmbeddings, OneHotEmbeddings, StackedEmbed
 from flair.models import SequenceTagger
 from flair.trainers import ModelTrainer
 
+from tokencompose_core.pocket.fitting import OnProgress
 from tokencompose_core.pocket.scenes import sample_scene, sample_varied_names
 from tokencompose_core.pocket.sentences import TEMPLATES, Quality, Sentence, write_sentence
 
@@ -22,11 +23,20 @@ _CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;
 _QUALITIES: tuple[Quality, ...] = ("full", "full", "full", "full", "partial", "vague")
 
 
-def train_tagger(folder: Path, *, seed: int, num_sentences: int, num_epochs: int) -> None:
+def train_tagger(
+    folder: Path,
+    *,
+    seed: int,
+    num_sentences: int,
+    num_epochs: int,
+    on_progress: OnProgress = lambda *_: None,
+    checkpoint_path: Path | None = None,
+) -> list[dict[str, float]]:
     """Fit a SequenceTagger with Penn Treebank tags on captions of the pocket world.
 
     Words are known by a one-hot embedding and by their letters; one word in six is hidden while
-    training, so that the letters and the neighbours must do.
+    training, so that the letters and the neighbours must do. It takes a minute, so it starts over
+    after a crash instead of writing `checkpoint_path`.
     """
     flair.set_seed(seed)
     sentences = [to_flair(s) for s in draw_sentences(num_sentences, seed=seed, templates=TEMPLATES)]
@@ -69,6 +79,8 @@ def train_tagger(folder: Path, *, seed: int, num_sentences: int, num_epochs: int
         )
     folder.mkdir(parents=True, exist_ok=True)
     tagger.save(folder / FILE_NAME)
+    on_progress(num_epochs, num_epochs, {})
+    return []
 
 
 def draw_sentences(count: int, *, seed: int, templates: Sequence[str]) -> list[Sentence]:

@@ -97,7 +97,7 @@ def write_world(folder: Path, *, seed: int, num_images: int, num_damaged: int) -
 
 
 def _captions(rng: random.Random, scene: Scene) -> list[tuple[str, str]]:
-    captions = [
+    captions: list[tuple[str, str]] = [
         (quality, write_sentence(rng, scene, quality=quality).text) for quality in _QUALITIES
     ]
     rng.shuffle(captions)

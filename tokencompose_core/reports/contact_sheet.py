@@ -52,7 +52,7 @@ def draw_sheet(
 def draw_mask_sheet(
     images: Sequence[Image.Image], captions: Sequence[GroundedCaption], *, side: int = 200
 ) -> Image.Image:
-    """Pictures with the masks of their phrases laid over them, each phrase in a colour of its own."""
+    """Pictures with the masks of their phrases over them, each phrase in a colour of its own."""
     return draw_sheet(
         [draw_masks(image, caption) for image, caption in zip(images, captions, strict=True)],
         [caption.caption for caption in captions],
@@ -74,11 +74,11 @@ def draw_masks(image: Image.Image, caption: GroundedCaption) -> Image.Image:
     pen = ImageDraw.Draw(result)
     font = ImageFont.load_default(size=11)
     for number, phrase in enumerate(grounded):
-        colour = _COLOURS[number % len(_COLOURS)]
+        paint = _COLOURS[number % len(_COLOURS)]
         for box in phrase.boxes:
-            pen.rectangle(tuple(box), outline=colour)
+            pen.rectangle(tuple(box), outline=paint)
         x, y = phrase.boxes[0][0] + 2, max(0.0, phrase.boxes[0][1])
-        pen.rectangle(pen.textbbox((x, y), phrase.text, font=font), fill=colour)
+        pen.rectangle(pen.textbbox((x, y), phrase.text, font=font), fill=paint)
         pen.text((x, y), phrase.text, fill="white", font=font)
     return result
 

@@ -1,6 +1,7 @@
 """Cut a list of samples into partitions that stay the same when the list grows."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tokencompose_core.store.keys import text_digest
 
@@ -29,4 +30,4 @@ def partition_keys(keys: Sequence[str], mean_size: int) -> list[range]:
             starts.append(index + 1)
     if starts[-1] != len(keys):
         starts.append(len(keys))
-    return [range(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(starts)]

@@ -19,7 +19,7 @@ def crop_mask(
     mask: Bool[np.ndarray, "height width"], resolution: int
 ) -> Float[Tensor, "side side"]:
     """The same for a mask; values between 0 and 1 on its border."""
-    return _resize_and_crop(torch.from_numpy(mask).float()[None], resolution)[0]
+    return _resize_and_crop(torch.from_numpy(mask.astype(np.float32))[None], resolution)[0]
 
 
 def _resize_and_crop(pixels: Tensor, resolution: int) -> Tensor:
@@ -36,10 +36,10 @@ def reduce_mask(
         mask: Mask with values in [0, 1].
         size: Side of the map.
         reduction: `released`: bilinear without antialiasing, then everything above 0, as the
-            released code of TokenCompose with the torchvision it pins; small objects vanish at 8 x 8.
-            `antialiased`: the same with antialiasing, as that code behaves with today's torchvision;
-            masks swell. `coverage`: as many cells as the mask's area fills, at least one, and those
-            that it covers most; nothing vanishes and the area stays.
+            released code of TokenCompose with the torchvision it pins; small objects vanish at
+            8 x 8. `antialiased`: the same with antialiasing, as that code behaves with today's
+            torchvision; masks swell. `coverage`: as many cells as the mask's area fills, at least
+            one, and those that it covers most; nothing vanishes and the area stays.
 
     Raises:
         ValueError: If the reduction is none of these.

@@ -1,6 +1,5 @@
 """Fine-tune a UNet with the denoising, token and pixel losses."""
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -131,16 +130,17 @@ def finetune_unet(
                 keys = batch_keys(samples.keys, settings.batch_size, settings.seed, micro_step)
                 batch = _make_batch(samples, [rows[key] for key in keys], first_phrase, device)
                 generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + micro_step)
-                terms = _losses(unet, noise_scheduler, batch, attention, settings, generator)
+                try:
+                    terms = _losses(unet, noise_scheduler, batch, attention, settings, generator)
+                except FloatingPointError as error:
+                    raise FloatingPointError(
+                        f"step {state.step}: {error}. The last checkpoint is {checkpoint_path};"
+                        " lower learning_rate or max_grad_norm"
+                    ) from error
                 (terms["total"] / settings.gradient_accumulation_steps).backward()
                 for name, value in terms.items():
                     share = float(value.detach()) / settings.gradient_accumulation_steps
                     losses[name] = losses.get(name, 0.0) + share
-            if not math.isfinite(losses["total"]):
-                raise FloatingPointError(
-                    f"step {state.step}: the losses are {losses}; the last checkpoint is"
-                    f" {checkpoint_path}. Lower learning_rate or max_grad_norm"
-                )
             norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
             optimizer.step()
             schedule.step()
@@ -194,6 +194,8 @@ def _losses(
     predicted = unet(noisy_latents, timesteps, batch.encoder_hidden_states).sample
     target = denoising_target(noise_scheduler, latents, noise, timesteps)
     denoising = denoising_loss(predicted, target)
+    if not bool(torch.isfinite(denoising)):
+        raise FloatingPointError(f"the denoising loss is {float(denoising)}")
     with torch.set_grad_enabled(settings.token_weight > 0 or settings.pixel_weight > 0):
         grounding = grounding_losses(attention, batch.tokens, batch.grids)
     total = (

@@ -1,0 +1,38 @@
+"""Fixtures of all tests."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+ROOT = Path(__file__).parent.parent
+MODELS = ROOT / "tokencompose_core/pocket/models"
+SHARED = ROOT.parent / "shared/data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real data beside the checkout, which a clone alone does not have."""
+    if not SHARED.is_dir():
+        pytest.skip("real VSR, MultiGen and TokenCompose files are not on this machine")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server of the tests' own, started once."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def store_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own, for flows and tasks."""
+    monkeypatch.setenv("TOKENCOMPOSE_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"

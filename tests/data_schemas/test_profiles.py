@@ -1,0 +1,97 @@
+import pytest
+from pydantic import ValidationError
+
+from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.evaluate_config import EvaluateConfig, PromptFile
+from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.configs.reproduce_config import ReproduceConfig
+from data_schemas.profiles import load_profile, merge_values, profile_names
+
+
+def test_paper_profile_holds_the_values_of_table_6():
+    config = ReproduceConfig(profile="paper")
+    curate, finetune, evaluate = config.curate, config.finetune, config.evaluate
+    assert (curate.rank.model, curate.rank.pretrained) == ("ViT-L-14-336", "openai")
+    assert curate.parse.model == "flair/pos-english"
+    assert curate.parse.noun_tags == ["NN", "NNS", "NNP", "NNPS"]
+    assert "SwinT_OGC" in curate.mask.detector_config
+    assert (curate.mask.box_threshold, curate.mask.text_threshold) == (0.25, 0.25)
+    assert curate.mask.segmenter_config == "vit_h"
+    assert finetune.resolution == 512
+    assert (finetune.batch_size, finetune.gradient_accumulation_steps) == (1, 4)
+    assert finetune.gradient_checkpointing
+    assert finetune.num_steps == 24_000
+    assert (finetune.lr_scheduler, finetune.learning_rate) == ("constant", 5e-6)
+    assert finetune.lr_warmup_steps == 0
+    assert (finetune.objective.token_weight, finetune.objective.pixel_weight) == (1e-3, 5e-5)
+    assert finetune.objective.places == ["mid", "up"]
+    assert isinstance(evaluate.prompts, PromptFile)
+    assert evaluate.num_images_per_prompt == 10
+    sampler = evaluate.sampler
+    assert (sampler.scheduler, sampler.num_inference_steps) == ("pndm", 50)
+    assert sampler.guidance_scale == 7.5
+    assert evaluate.detector.model == "google/owlv2-large-patch14-ensemble"
+    assert evaluate.detector.threshold == 0.1
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_profiles_are_complete_and_survive_a_round_trip(profile):
+    config = ReproduceConfig(profile=profile)
+    assert ReproduceConfig.model_validate(config.model_dump()) == config
+    assert ReproduceConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_part_of_a_config_replaces_part_of_the_profile():
+    config = ReproduceConfig(profile="paper", finetune={"objective": {"token_weight": 0.5}})
+    assert config.finetune.objective.token_weight == 0.5
+    assert config.finetune.objective.pixel_weight == 5e-5
+    assert config.finetune.learning_rate == 5e-6
+
+
+def test_another_kind_of_source_replaces_the_whole_source():
+    source = {"kind": "vsr_coco", "vsr_path": "a", "captions_paths": ["b"], "images_dir": "c"}
+    config = CurateConfig(source=source)
+    assert config.source.model_dump() == source
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "field"),
+    [
+        (FinetuneConfig, {"num_stepz": 3}, "num_stepz"),
+        (FinetuneConfig, {"learning_rate": 0.0}, "learning_rate"),
+        (FinetuneConfig, {"resolution": 60}, "resolution"),
+        (FinetuneConfig, {"objective": {"places": ["top"]}}, "objective.places.0"),
+        (CurateConfig, {"mask": {"box_threshold": 1.5}}, "mask.box_threshold"),
+        (CurateConfig, {"caption_set": "My Set"}, "caption_set"),
+        (EvaluateConfig, {"detector": {"query": "a photo"}}, "detector.query"),
+        (EvaluateConfig, {"prompts": {"kind": "file"}}, "prompts.file.path"),
+        (EvaluateConfig, {"num_images_per_prompt": 0}, "num_images_per_prompt"),
+        (ReproduceConfig, {"finetune": {"seeds": 1}}, "finetune.seeds"),
+    ],
+)
+def test_wrong_field_is_refused_by_name(model, values, field):
+    with pytest.raises(ValidationError) as caught:
+        model(**values)
+    assert field in {".".join(map(str, error["loc"])) for error in caught.value.errors()}
+
+
+def test_unknown_profile_is_refused_with_the_known_ones():
+    with pytest.raises(ValidationError, match="neither one of paper, pocket"):
+        CurateConfig(profile="pokcet")
+
+
+def test_profile_may_be_a_file_of_the_users_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[finetune]\nnum_steps = 7\n")
+    with pytest.raises(ValidationError, match="base_model"):
+        FinetuneConfig(profile=str(path))
+    assert load_profile(str(path), "finetune") == {"num_steps": 7}
+
+
+def test_form_of_a_flow_asks_for_nothing_that_the_profile_has():
+    assert "required" not in ReproduceConfig.model_json_schema()
+
+
+def test_merge_goes_table_by_table():
+    merged = merge_values({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}})
+    assert merged == {"a": {"b": 9, "c": 2}, "d": 3}

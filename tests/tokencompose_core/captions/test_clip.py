@@ -1,0 +1,27 @@
+import numpy as np
+
+from tests.conftest import MODELS
+from tokencompose_core.captions.clip import best_caption, load_clip, score_captions
+from tokencompose_core.pocket.floors.held_out import draw_held_out
+
+
+def test_batching_changes_no_score_and_scores_are_cosines():
+    clip = load_clip(MODELS / "clip", "")
+    held_out = draw_held_out(5, seed=0)
+    images = [item.image for item in held_out]
+    captions = [
+        [i.sentence.text, i.wrong.text, "things"][: 1 + n % 3] for n, i in enumerate(held_out)
+    ]
+    whole = score_captions(clip, images, captions, batch_size=64)
+    parts = score_captions(clip, images, captions, batch_size=2)
+    assert [len(own) for own in whole] == [1, 2, 3, 1, 2]
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(whole, parts, strict=True))
+    features = clip.model.encode_image(clip.preprocess(images[1])[None], normalize=True)
+    text = clip.model.encode_text(clip.tokenizer([captions[1][1]]), normalize=True)
+    assert np.isclose(whole[1][1], float(features @ text.T), atol=1e-5)
+
+
+def test_best_caption_is_the_highest_and_the_first_of_equals():
+    assert best_caption(["a", "b", "c"], [0.1, 0.3, 0.2]) == "b"
+    assert best_caption(["a", "b", "c"], [0.3, 0.3, 0.2]) == "a"
+    assert best_caption(["a"], [-1.0]) == "a"

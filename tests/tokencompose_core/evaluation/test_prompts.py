@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from tokencompose_core.evaluation.generate import image_seed, request_images
+from tokencompose_core.evaluation.prompts import multigen_text, read_prompts, sample_prompts
+
+
+def test_every_official_prompt_has_the_template(shared_data):
+    prompts = read_prompts(shared_data / "multigen/coco_obj_comp_5_1k.json")
+    assert len(prompts) == 1000
+    assert all(prompt.text == multigen_text(prompt.categories) for prompt in prompts)
+    assert all(len(set(prompt.categories)) == 5 for prompt in prompts)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["cat"], "a photo of a cat."),
+        (["cat", "apple"], "a photo of a cat and a apple."),
+        (["cat", "kite", "wine glass"], "a photo of a cat, a kite, and a wine glass."),
+    ],
+)
+def test_template(names, text):
+    assert multigen_text(names) == text
+
+
+def test_sampled_prompts_are_a_function_of_the_seed():
+    names = [f"thing {n}" for n in range(9)]
+    first = sample_prompts(names, num_prompts=20, num_objects=5, seed=1)
+    assert first == sample_prompts(names, num_prompts=20, num_objects=5, seed=1)
+    assert first != sample_prompts(names, num_prompts=20, num_objects=5, seed=2)
+    assert all(len(set(prompt.categories)) == 5 for prompt in first)
+    with pytest.raises(ValueError, match="received 2"):
+        sample_prompts(["a", "b"], num_prompts=1, num_objects=3, seed=0)
+
+
+def test_bad_prompt_file_is_named(tmp_path):
+    path = tmp_path / "prompts.json"
+    entry = {"unique_id": 0, "num_objects": 1, "obj_1_attributes": ["cat"], "text": "a cat"}
+    path.write_text(json.dumps([entry, {**entry, "num_objects": 2}]))
+    with pytest.raises(ValueError, match="entry 1 lacks 'obj_2_attributes'"):
+        read_prompts(path)
+    path.write_text(json.dumps([entry, entry]))
+    with pytest.raises(ValueError, match="entry 1 has unique_id 0 a second time"):
+        read_prompts(path)
+
+
+def test_seed_of_an_image_depends_on_prompt_and_round_alone():
+    prompts = sample_prompts(["a", "b", "c"], num_prompts=30, num_objects=2, seed=0)
+    whole = request_images(prompts, 3, seed=7)
+    assert len({request.seed for request in whole}) == 90
+    assert request_images(prompts[10:20], 3, seed=7) == whole[30:60]
+    assert image_seed(7, 3, 1) == whole[10].seed
+    assert whole[10].name == "3_1"

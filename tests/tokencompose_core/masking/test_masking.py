@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data_schemas.records import NounPhrase
+from tests.conftest import MODELS
+from tokencompose_core.masking.ground_phrases import ground_phrases
+from tokencompose_core.masking.grounding_dino import (
+    build_prompt,
+    detect_phrases,
+    load_grounding_dino,
+    phrase_token_masks,
+    prepare_image,
+)
+from tokencompose_core.masking.sam_hq import load_sam_hq, segment_boxes
+from tokencompose_core.pocket.floors.held_out import draw_held_out
+from tokencompose_core.store.run_lengths import decode_mask
+
+SETTINGS = {
+    "box_threshold": 0.25,
+    "text_threshold": 0.25,
+    "nms_threshold": 0.7,
+    "short_side": 112,
+    "long_side": 144,
+}
+
+
+@pytest.fixture(scope="module")
+def detector():
+    folder = MODELS / "grounding_dino"
+    return load_grounding_dino(
+        folder / "config.json", folder / "model.safetensors", str(folder / "bert")
+    )
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return load_sam_hq(MODELS / "sam_hq/config.json", MODELS / "sam_hq/model.safetensors")
+
+
+def test_prompt_says_where_each_phrase_stands():
+    phrases = ["Wine  Glass", "cat", "St. Bernard?", "CAT"]
+    prompt, spans = build_prompt(phrases)
+    assert prompt == "wine glass . cat . st bernard ."
+    assert [prompt[a:b] for a, b in spans] == ["wine glass", "cat", "st bernard", "cat"]
+
+
+def test_tokens_of_a_phrase_are_found_by_place_and_not_by_spelling(detector):
+    prompt, spans = build_prompt(["cat", "cat cup", "zebra"])
+    masks = phrase_token_masks(detector.tokenizer, prompt, spans, 32)
+    tokens = detector.tokenizer.convert_ids_to_tokens(detector.tokenizer(prompt).input_ids)
+    spelt = [[tokens[i] for i in mask.nonzero()[:, 0]] for mask in masks]
+    assert spelt == [["cat"], ["cat", "cup"], ["z", "##e", "##b", "##r", "##a"]]
+    assert not bool((masks[0] & masks[1]).any())
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((240, 180), (108, 144)), ((200, 200), (112, 112)), ((60, 300), (29, 144))],
+)
+def test_sides_of_prepared_images(size, expected):
+    assert prepare_image(Image.new("RGB", size), 112, 144).shape[1:] == expected
+
+
+def test_batch_finds_what_single_images_give(detector):
+    held_out = draw_held_out(6, seed=3)
+    images = [item.image for item in held_out]
+    phrases = [[p.text for p in item.phrases] + ["kite", "left"] for item in held_out]
+    together = detect_phrases(detector, images, phrases, **SETTINGS)
+    for index in range(len(images)):
+        alone = detect_phrases(
+            detector, images[index : index + 1], phrases[index : index + 1], **SETTINGS
+        )
+        assert [b.phrase_index for b in alone[0]] == [b.phrase_index for b in together[index]]
+        assert np.allclose(
+            [b.box_xyxy for b in alone[0]], [b.box_xyxy for b in together[index]], atol=0.05
+        )
+
+
+def test_boxes_lie_inside_the_image(detector):
+    held_out = draw_held_out(6, seed=4)
+    found = detect_phrases(
+        detector, [i.image for i in held_out], [i.scene.names for i in held_out], **SETTINGS
+    )
+    boxes = 0
+    for item, own in zip(held_out, found, strict=True):
+        for box in own:
+            x0, y0, x1, y1 = box.box_xyxy
+            assert 0 <= x0 < x1 <= item.image.width
+            assert 0 <= y0 < y1 <= item.image.height
+            assert 0.25 < box.score <= 1.0
+            boxes += 1
+    assert boxes > 0
+
+
+def test_image_without_phrase_is_refused(detector):
+    with pytest.raises(ValueError, match="image 1 of the batch"):
+        detect_phrases(detector, [Image.new("RGB", (9, 9))] * 2, [["cat"], []], **SETTINGS)
+
+
+def test_boxes_of_an_image_are_segmented_together_as_one_by_one(segmenter):
+    image = draw_held_out(1, seed=5)[0].image
+    boxes = [[10.0, 20.0, 90.0, 120.0], [60.0, 30.0, 150.0, 160.0]]
+    together = segment_boxes(segmenter, image, boxes)
+    assert together.shape == (2, image.height, image.width)
+    for box, mask in zip(boxes, together, strict=True):
+        alone = segment_boxes(segmenter, image, [box])[0]
+        assert (alone != mask).mean() < 1e-3
+    assert segment_boxes(segmenter, image, []).shape == (0, image.height, image.width)
+
+
+def test_masks_of_a_phrase_are_united_and_repeated_phrases_share_them(detector, segmenter):
+    item = next(i for i in draw_held_out(60, seed=6) if len(i.scene.objects) > len(i.scene.names))
+    names = [o.category.name for o in item.scene.objects]
+    twin = next(name for name in names if names.count(name) == 2)
+    words = [
+        NounPhrase(text=twin, start=0, end=len(twin)),
+        NounPhrase(text=twin.upper(), start=50, end=60),
+    ]
+    first, second = ground_phrases(detector, segmenter, [item.image], [words], **SETTINGS)[0]
+    assert (first.boxes, first.mask_counts) == (second.boxes, second.mask_counts)
+    assert first.scores == sorted(first.scores, reverse=True)
+    own = segment_boxes(segmenter, item.image, first.boxes)
+    united = decode_mask(first.mask_counts, item.image.height, item.image.width)
+    assert np.array_equal(united, own.any(axis=0))
+
+
+def test_checkpoint_of_another_model_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"level_embed": torch.zeros(1)}, tmp_path / "x.safetensors")
+    folder = MODELS / "grounding_dino"
+    with pytest.raises(ValueError, match=r"x\.safetensors lacks \d+ weights"):
+        load_grounding_dino(
+            folder / "config.json", tmp_path / "x.safetensors", str(folder / "bert")
+        )
+    with pytest.raises(ValueError, match=r"x\.safetensors lacks \d+ weights"):
+        load_sam_hq(MODELS / "sam_hq/config.json", tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="no type 'vit_z'"):
+        load_sam_hq("vit_z", tmp_path / "x.safetensors")

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+from transformers import CLIPTokenizerFast
+
+from tests.conftest import MODELS
+from tokencompose_core.nouns.tagger import find_noun_phrases, join_nouns, load_tagger
+from tokencompose_core.nouns.token_positions import token_positions
+
+TAGS = ("NN", "NNS", "NNP", "NNPS")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return CLIPTokenizerFast.from_pretrained(MODELS / "stable_diffusion/tokenizer")
+
+
+def words(caption, nouns):
+    """Words of a caption with their place and whether they are nouns, split at single spaces."""
+    result, position = [], 0
+    for word in caption.split():
+        start = caption.index(word, position)
+        position = start + len(word)
+        result.append((start, position, word in nouns))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("caption", "nouns", "expected"),
+    [
+        ("A cat sits", {"cat"}, ["cat"]),
+        ("A wine glass and a cat", {"wine", "glass", "cat"}, ["wine glass", "cat"]),
+        ("cat", {"cat"}, ["cat"]),
+        ("A  wine  glass", {"wine", "glass"}, ["wine  glass"]),
+        ("A cat , a cat", {"cat"}, ["cat", "cat"]),
+        ("nothing here", set(), []),
+        ("", set(), []),
+    ],
+)
+def test_adjacent_nouns_become_one_phrase(caption, nouns, expected):
+    phrases = join_nouns(caption, words(caption, nouns))
+    assert [phrase.text for phrase in phrases] == expected
+    assert all(caption[p.start : p.end] == p.text for p in phrases)
+
+
+def test_pocket_tagger_finds_the_nouns_of_an_unseen_caption():
+    tagger = load_tagger(MODELS / "tagger")
+    caption = "A red Wine Glass and two  kites stand on the sand."
+    (phrases,) = find_noun_phrases(tagger, [caption], noun_tags=TAGS, batch_size=4)
+    assert [phrase.text for phrase in phrases][1:] == ["kites", "sand"]
+    assert all(caption[p.start : p.end] == p.text for p in phrases)
+    assert find_noun_phrases(tagger, ["", "A cat."], noun_tags=TAGS, batch_size=4)[0] == []
+
+
+def test_positions_are_those_of_the_words_own_tokens(tokenizer):
+    caption = "A surfboard, a cat and a Surfboard"
+    spans = [(2, 11), (15, 18), (25, 34)]
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(caption).input_ids)
+    found = token_positions(tokenizer, caption, spans)
+    assert [[tokens[i] for i in own] for own in found] == [
+        ["surf", "board</w>"],
+        ["cat</w>"],
+        ["surf", "board</w>"],
+    ]
+    assert found[0] != found[2]
+
+
+def test_phrase_beyond_the_limit_has_no_position(tokenizer):
+    caption = "very " * 40 + "cat"
+    assert token_positions(tokenizer, caption, [(200, 203), (0, 4)]) == [[], [1]]
+
+
+def test_every_noun_of_the_release_has_positions_that_spell_it(tokenizer, shared_data):
+    tokenizer = CLIPTokenizerFast.from_pretrained(
+        MODELS / "stable_diffusion/tokenizer", model_max_length=77
+    )
+    rows = (shared_data / "tokencompose/metadata_part.jsonl").read_text().splitlines()
+    count = 0
+    for row in map(json.loads, rows):
+        caption, nouns = row["text"], [noun for noun, _ in row["attn_list"]]
+        spans = [(start, start + len(n)) for n in nouns if (start := caption.find(n)) >= 0]
+        assert len(spans) == len(nouns), row
+        ids = tokenizer(caption, truncation=True).input_ids
+        for (start, end), own in zip(
+            spans, token_positions(tokenizer, caption, spans), strict=True
+        ):
+            spelt = tokenizer.decode([ids[i] for i in own]).replace(" ", "")
+            assert caption[start:end].replace(" ", "").lower() in spelt
+            count += 1
+    assert count > 7000

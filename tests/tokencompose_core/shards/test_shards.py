@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from data_schemas.records import GroundedCaption, GroundedPhrase
+from tokencompose_core.shards.read_shard import read_shard
+from tokencompose_core.shards.write_shard import INDEX_NAME, SHARD_NAME, write_shard
+from tokencompose_core.store.keys import file_digest
+from tokencompose_core.store.run_lengths import encode_mask
+from tokencompose_core.store.tables import read_table
+
+MASK = np.zeros((12, 16), dtype=bool)
+MASK[3:9, 2:7] = True
+
+
+@pytest.fixture
+def samples(tmp_path):
+    (tmp_path / "images/train2017").mkdir(parents=True)
+    result = []
+    for number in range(3):
+        path = tmp_path / f"images/train2017/{number:012d}.jpg"
+        Image.effect_noise((16, 12), 40 + number).save(path)
+        result.append(
+            GroundedCaption(
+                key=f"{number:012d}",
+                image_path=f"train2017/{number:012d}.jpg",
+                image_sha256=file_digest(path),
+                width=16,
+                height=12,
+                caption="A café cat 😀",
+                phrases=[
+                    GroundedPhrase(
+                        text="café", start=2, end=6, boxes=[], scores=[], mask_counts=""
+                    ),
+                    GroundedPhrase(
+                        text="cat",
+                        start=7,
+                        end=10,
+                        boxes=[[2, 3, 7, 9]],
+                        scores=[0.5],
+                        mask_counts=encode_mask(MASK),
+                    ),
+                ],
+            )
+        )
+    return result
+
+
+def test_equal_samples_give_equal_bytes(tmp_path, samples):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_shard(tmp_path / name, samples, tmp_path / "images")
+    for name in (SHARD_NAME, INDEX_NAME):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_samples_come_back_with_their_grounded_phrases(tmp_path, samples):
+    write_shard(tmp_path, samples, tmp_path / "images")
+    again = list(read_shard(tmp_path / SHARD_NAME))
+    assert [sample.key for sample in again] == [sample.key for sample in samples]
+    assert again[0].caption == "A café cat 😀"
+    assert again[0].spans == [(7, 10)]
+    assert np.array_equal(again[0].masks[0], MASK)
+    assert again[0].image.size == (16, 12)
+    assert read_table(tmp_path / INDEX_NAME, GroundedCaption) == samples
+
+
+def test_plain_webdataset_reads_a_shard_and_images_are_untouched(tmp_path, samples):
+    write_shard(tmp_path, samples, tmp_path / "images")
+    dataset = webdataset.WebDataset(str(tmp_path / SHARD_NAME), shardshuffle=False)
+    records = list(dataset)
+    path = tmp_path / "images" / samples[1].image_path
+    assert records[1]["jpg"] == path.read_bytes()
+    assert json.loads(records[1]["json"])["phrases"][0]["mask"] is None
+    decoded = next(iter(dataset.decode("pil")))
+    assert decoded["1.png"].size == (16, 12)
+
+
+def test_image_that_changed_since_selection_is_refused(tmp_path, samples):
+    Image.new("RGB", (16, 12)).save(tmp_path / "images" / samples[2].image_path)
+    with pytest.raises(ValueError, match=r"000000000002\.jpg has changed"):
+        write_shard(tmp_path, samples, tmp_path / "images")

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
+
+
+def disc(side: int, radius: float, centre: tuple[float, float]) -> np.ndarray:
+    rows, columns = np.indices((side, side))
+    return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
+
+
+def test_image_and_mask_have_the_same_geometry():
+    mask = np.zeros((60, 100), dtype=bool)
+    mask[10:30, 40:70] = True
+    image = Image.fromarray(np.where(mask[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2))
+    pixels = crop_image(image, 32)
+    assert pixels.shape == (3, 32, 32)
+    assert torch.allclose((pixels[0] + 1) / 2, crop_mask(mask, 32), atol=0.01)
+
+
+def test_crop_keeps_the_middle_of_the_long_side():
+    mask = np.zeros((20, 60), dtype=bool)
+    mask[:, :15] = True
+    assert not crop_mask(mask, 20).any()
+    mask[:, 20:40] = True
+    assert bool((crop_mask(mask, 20) > 0.5).all())
+
+
+@given(st.floats(1.0, 30.0), st.integers(0, 63), st.integers(0, 63), st.sampled_from([4, 8, 16]))
+def test_coverage_loses_no_object_and_keeps_its_area(radius, row, column, size):
+    mask = torch.from_numpy(disc(64, radius, (row, column)).astype(np.float32))
+    reduced = reduce_mask(mask, size, "coverage")
+    cells = float(mask.mean()) * size * size
+    assert int(reduced.sum()) == max(1, round(cells))
+
+
+def test_coverage_takes_the_cells_that_are_covered_most():
+    mask = torch.zeros(8, 8)
+    mask[0:4, 0:4] = 1.0
+    mask[0:2, 4:6] = 1.0
+    assert reduce_mask(mask, 2, "coverage").tolist() == [[True, False], [False, False]]
+    assert not reduce_mask(torch.zeros(8, 8), 2, "coverage").any()
+
+
+def test_reductions_of_random_ellipses_behave_as_published_code_did():
+    """Without antialiasing small masks vanish, with it all swell; coverage does neither."""
+    generator = np.random.default_rng(0)
+    masks = []
+    for _ in range(200):
+        area = np.exp(generator.uniform(np.log(0.001), np.log(0.5))) * 512**2
+        ratio = generator.uniform(0.5, 2.0)
+        a, b = np.sqrt(area * ratio / np.pi), np.sqrt(area / ratio / np.pi)
+        y, x = generator.uniform(60, 450, 2)
+        rows, columns = np.indices((512, 512))
+        mask = ((rows - y) / b) ** 2 + ((columns - x) / a) ** 2 <= 1
+        masks.append(torch.from_numpy(mask.astype(np.float32)))
+    truth = sum(float(mask.mean()) for mask in masks)
+    vanished, area = {}, {}
+    for reduction in ("released", "antialiased", "coverage"):
+        reduced = [reduce_mask(mask, 8, reduction) for mask in masks]
+        vanished[reduction] = sum(not bool(mask.any()) for mask in reduced) / len(masks)
+        area[reduction] = sum(float(mask.float().mean()) for mask in reduced) / truth
+    assert vanished["released"] > 0.2
+    assert vanished["antialiased"] == vanished["coverage"] == 0.0
+    assert area["antialiased"] > 2.5
+    assert area["released"] == pytest.approx(1.0, abs=0.2)
+    assert area["coverage"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_unknown_reduction_is_refused():
+    with pytest.raises(ValueError, match="'nearest' is none of"):
+        reduce_mask(torch.zeros(8, 8), 2, "nearest")

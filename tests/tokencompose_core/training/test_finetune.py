@@ -1,0 +1,301 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
+
+from data_schemas.rejections import RejectionReason
+from tests.conftest import MODELS
+from tokencompose_core.attention.capture import capture_attention, cross_attention_layers
+from tokencompose_core.shards.read_shard import GroundedSample
+from tokencompose_core.training.crop import crop_image
+from tokencompose_core.training.encode_shard import (
+    encode_samples,
+    map_sides,
+    read_encoded,
+    write_encoded,
+)
+from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
+
+SETTINGS = FinetuneSettings(
+    token_weight=0.05,
+    pixel_weight=0.01,
+    places=("mid", "up"),
+    num_steps=6,
+    batch_size=3,
+    gradient_accumulation_steps=2,
+    gradient_checkpointing=False,
+    learning_rate=1e-3,
+    lr_scheduler="constant_with_warmup",
+    lr_warmup_steps=2,
+    adam_beta1=0.9,
+    adam_beta2=0.999,
+    adam_weight_decay=1e-2,
+    adam_epsilon=1e-8,
+    max_grad_norm=1.0,
+    seed=3,
+    checkpoint_every_steps=2,
+)
+
+
+def make_unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+
+
+@pytest.fixture(scope="module")
+def frozen_parts():
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+        scaling_factor=0.5,
+    ).eval()
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=16,
+            projection_dim=16,
+            eos_token_id=49407,
+        )
+    ).eval()
+    tokenizer = CLIPTokenizerFast.from_pretrained(
+        MODELS / "stable_diffusion/tokenizer", model_max_length=16
+    )
+    return vae, text_encoder, tokenizer
+
+
+def make_samples(count: int = 5) -> list[GroundedSample]:
+    generator = np.random.default_rng(0)
+    samples = []
+    for number in range(count):
+        mask = np.zeros((20, 24), dtype=bool)
+        mask[4:12, 6 + number : 14 + number] = True
+        samples.append(
+            GroundedSample(
+                key=f"{number:03d}",
+                image=Image.fromarray(generator.integers(0, 255, (20, 24, 3), dtype=np.uint8)),
+                caption="A surfboard and a cat",
+                spans=[(2, 11), (18, 21)],
+                masks=[mask, ~mask],
+            )
+        )
+    return samples
+
+
+def encode(frozen_parts, samples, **changes):
+    options = {
+        "resolution": 16,
+        "sides": map_sides(2, 8),
+        "reduction": "coverage",
+        "batch_size": 2,
+    } | changes
+    return encode_samples(samples, *frozen_parts, **options)
+
+
+@pytest.fixture(scope="module")
+def encoded(frozen_parts):
+    return encode(frozen_parts, make_samples())[0]
+
+
+def test_sides_of_the_maps():
+    assert map_sides(4, 64) == [64, 32, 16, 8]
+    assert map_sides(3, 15) == [15, 8, 4]
+
+
+def test_encoding_keeps_what_the_frozen_parts_compute(frozen_parts, encoded):
+    vae, text_encoder, tokenizer = frozen_parts
+    sample = make_samples()[3]
+    with torch.no_grad():
+        posterior = vae.encode(crop_image(sample.image, 16)[None]).latent_dist
+        ids = tokenizer(sample.caption, padding="max_length", return_tensors="pt").input_ids
+        states = text_encoder(ids)[0]
+    assert torch.allclose(encoded.latents_mean[3], posterior.mean[0] * 0.5, atol=1e-5)
+    assert torch.allclose(encoded.latents_deviation[3], posterior.std[0] * 0.5, atol=1e-5)
+    assert torch.allclose(encoded.encoder_hidden_states[3], states[0], atol=1e-5)
+    assert encoded.positions[3] == [[2, 3], [6]]
+    assert encoded.grids[8].shape == (10, 8, 8)
+    assert encoded.grids[4].shape == (10, 4, 4)
+
+
+def test_encoded_samples_survive_the_disk(tmp_path, encoded):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_encoded(tmp_path / name, encoded)
+    again = read_encoded([tmp_path / "a"])
+    assert (again.keys, again.captions, again.positions) == (
+        encoded.keys,
+        encoded.captions,
+        encoded.positions,
+    )
+    assert torch.equal(again.latents_mean, encoded.latents_mean)
+    assert all(torch.equal(again.grids[side], grid) for side, grid in encoded.grids.items())
+    assert len(read_encoded([tmp_path / "a", tmp_path / "b"]).keys) == 10
+
+
+def test_lost_phrases_are_reported_and_their_samples_stay(frozen_parts):
+    outside = np.zeros((20, 40), dtype=bool)
+    outside[:, :4] = True
+    inside = np.zeros((20, 40), dtype=bool)
+    inside[5:15, 15:25] = True
+    sample = GroundedSample(
+        key="k",
+        image=Image.new("RGB", (40, 20)),
+        caption="A cat and a dog " + "so " * 20 + "kite",
+        spans=[(2, 5), (12, 15), (76, 80)],
+        masks=[outside, inside, inside],
+    )
+    encoded, rejected = encode(frozen_parts, [sample])
+    assert encoded.positions == [[[5]]]
+    assert [(r.detail, r.reason) for r in rejected] == [
+        ("cat", RejectionReason.PHRASE_CROPPED_AWAY),
+        ("kite", RejectionReason.PHRASE_BEYOND_TEXT_LIMIT),
+    ]
+
+
+def train(encoded, tmp_path, settings=SETTINGS, unet=None, **options):
+    unet = unet or make_unet()
+    history = finetune_unet(
+        unet, DDPMScheduler(), encoded, settings, checkpoint_path=tmp_path / "c.pt", **options
+    )
+    return unet, history
+
+
+def test_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path, encoded):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, history = train(encoded, tmp_path / "a")
+
+    def die_at_five(step, num_steps, losses):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(encoded, tmp_path / "b", on_step=die_at_five)
+    seen = []
+    resumed, again = train(encoded, tmp_path / "b", on_step=lambda step, *_: seen.append(step))
+    assert seen == [5, 6]
+    assert again == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
+    settings = replace(SETTINGS, num_steps=1, gradient_accumulation_steps=1, batch_size=5)
+    _, history = train(encoded, tmp_path, settings)
+    row = history[0]
+    assert row["total"] == pytest.approx(
+        row["denoising"] + 0.05 * row["token"] + 0.01 * row["pixel"], rel=1e-6
+    )
+    from tokencompose_core.training.order import batch_keys
+
+    keys = batch_keys(encoded.keys, 5, settings.seed, 0)
+    rows = [encoded.keys.index(key) for key in keys]
+    generator = torch.Generator().manual_seed(settings.seed * 1_000_003)
+    draws = torch.randn((2, 5, 4, 8, 8), generator=generator)
+    timesteps = torch.randint(0, 1000, (5,), generator=generator)
+    unet = make_unet().train()
+    latents = encoded.latents_mean[rows] + encoded.latents_deviation[rows] * draws[0]
+    noisy = DDPMScheduler().add_noise(latents, draws[1], timesteps)
+    layers = cross_attention_layers(unet, ("mid", "up"))
+    with torch.no_grad(), capture_attention(unet, layers) as attention:
+        predicted = unet(noisy, timesteps, encoded.encoder_hidden_states[rows]).sample
+    assert row["denoising"] == pytest.approx(
+        float((predicted - draws[1]).square().mean()), rel=1e-5
+    )
+    token = 0.0
+    for maps in attention.maps.values():
+        for number, source in enumerate(rows):
+            terms = []
+            for phrase, positions in enumerate(encoded.positions[source]):
+                mask = encoded.grids[maps.shape[2]][2 * source + phrase]
+                for position in positions:
+                    own = maps[number, :, :, :, position].mean(dim=0)
+                    terms.append((1 - float((own * mask).sum() / own.sum())) ** 2)
+            token += sum(terms) / len(terms) / 5
+    assert row["token"] == pytest.approx(token, rel=1e-4)
+
+
+def test_accumulation_sees_the_samples_of_a_larger_batch(tmp_path, encoded):
+    small = replace(SETTINGS, num_steps=1, batch_size=2, gradient_accumulation_steps=2)
+    _, parts = train(encoded, tmp_path, small)
+    assert parts[0]["total"] > 0
+
+
+def test_checkpointing_changes_nothing_but_memory(tmp_path, encoded):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    plain, _ = train(encoded, tmp_path / "a", replace(SETTINGS, num_steps=2))
+    saving, _ = train(
+        encoded, tmp_path / "b", replace(SETTINGS, num_steps=2, gradient_checkpointing=True)
+    )
+    for name, value in plain.state_dict().items():
+        assert torch.allclose(value, saving.state_dict()[name], atol=1e-5), name
+
+
+def test_losses_make_attention_fall_into_the_masks(tmp_path, encoded):
+    settings = replace(
+        SETTINGS,
+        num_steps=60,
+        gradient_accumulation_steps=1,
+        batch_size=5,
+        token_weight=1.0,
+        pixel_weight=0.0,
+        learning_rate=5e-3,
+    )
+    _, history = train(encoded, tmp_path, settings)
+    assert history[-1]["inside"] > history[0]["inside"] + 0.15
+
+
+def test_without_weights_the_losses_are_measured_and_do_not_train(tmp_path, encoded):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    plain = replace(SETTINGS, num_steps=2, token_weight=0.0, pixel_weight=0.0)
+    first, history = train(encoded, tmp_path / "a", plain)
+    assert history[0]["token"] > 0
+    assert history[0]["total"] == pytest.approx(history[0]["denoising"])
+    blind = replace(encoded, positions=[[] for _ in encoded.keys])
+    second, history = train(blind, tmp_path / "b", plain)
+    assert history[0]["token"] == 0.0
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+
+
+def test_loss_that_is_not_finite_stops_the_run_with_its_checkpoint(tmp_path, encoded):
+    spoilt = replace(encoded, latents_mean=encoded.latents_mean * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"step 0.*c\.pt"):
+        train(spoilt, tmp_path)
+
+
+def test_history_is_plain_json(tmp_path, encoded):
+    _, history = train(encoded, tmp_path, replace(SETTINGS, num_steps=1))
+    assert set(json.loads(json.dumps(history))[0]) == {
+        "step",
+        "denoising",
+        "token",
+        "pixel",
+        "inside",
+        "total",
+        "grad_norm",
+    }

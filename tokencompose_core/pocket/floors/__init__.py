@@ -1,0 +1,1 @@
+"""What the pocket models must reach, on scenes that none of them was trained on."""
