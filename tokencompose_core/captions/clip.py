@@ -54,6 +54,8 @@ def score_captions(
     Returns:
         For every picture the scores of its captions, in [-1, 1], in their order.
     """
+    if not images:
+        return []
     texts = [caption for candidates in captions for caption in candidates]
     image_features = torch.cat(
         [

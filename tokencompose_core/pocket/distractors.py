@@ -118,10 +118,11 @@ def _part_of(rng: random.Random, mask: np.ndarray) -> np.ndarray:
     """A half-plane that holds between a tenth and three tenths of the mask."""
     rows, columns = np.indices(mask.shape)
     angle = rng.uniform(0, math.tau)
-    depth = rows * math.sin(angle) + columns * math.cos(angle)
+    depth = np.asarray(rows * math.sin(angle) + columns * math.cos(angle))
     if not mask.any():
         return mask
-    return depth <= float(np.quantile(depth[mask], rng.uniform(0.1, _LARGEST_FRAGMENT)))
+    limit = float(np.quantile(depth[mask], rng.uniform(0.1, _LARGEST_FRAGMENT)))
+    return np.less_equal(depth, limit)
 
 
 def _noise(rng: random.Random, side: int) -> np.ndarray:

@@ -26,6 +26,7 @@ class FitSettings:
         ema_decay: Decay of the averaged weights that `fit` leaves in the model; 0 for none.
         max_grad_norm: Gradients are clipped to this norm.
         checkpoint_every_seconds: Wall-clock time between checkpoints.
+        progress_every_steps: Steps between two calls of `on_progress`.
     """
 
     num_steps: int
@@ -35,6 +36,7 @@ class FitSettings:
     ema_decay: float = 0.0
     max_grad_norm: float = 1.0
     checkpoint_every_seconds: float = 120.0
+    progress_every_steps: int = 50
 
 
 def fit(
@@ -44,7 +46,6 @@ def fit(
     *,
     checkpoint_path: Path | None = None,
     on_progress: OnProgress = lambda step, num_steps, losses: None,
-    progress_every: int = 50,
 ) -> list[dict[str, float]]:
     """Minimise the sum of the losses with AdamW, and leave the averaged weights in `model`.
 
@@ -55,7 +56,6 @@ def fit(
         settings: Length and speed.
         checkpoint_path: File to write the state to and to resume from, if it exists.
         on_progress: Told of progress.
-        progress_every: Steps between two calls of `on_progress`.
 
     Returns:
         The means that were given to `on_progress`, with their step, in order.
@@ -95,7 +95,7 @@ def fit(
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             raise FloatingPointError(
-                f"step {step}: the losses are { {k: float(v) for k, v in losses.items()} };"
+                f"step {step}: the losses are { {k: v.item() for k, v in losses.items()} };"
                 " lower the learning rate"
             )
         optimizer.zero_grad(set_to_none=True)
@@ -112,7 +112,7 @@ def fit(
         counted += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if (step + 1) % progress_every == 0 or step + 1 == settings.num_steps:
+        if (step + 1) % settings.progress_every_steps == 0 or step + 1 == settings.num_steps:
             means = {name: value / counted for name, value in sums.items()}
             history.append({"step": step + 1, **means})
             on_progress(step + 1, settings.num_steps, means)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 from torchvision.transforms.v2.functional import gaussian_blur
 from transformers import Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
@@ -49,6 +49,11 @@ def build_owlv2() -> Owlv2ForObjectDetection:
         projection_dim=32,
     )
     model = Owlv2ForObjectDetection(config)
+    # transformers draws the heads' weights with a deviation of 1, which saturates every box.
+    for head in (model.class_head, model.box_head, model.objectness_head):
+        for module in head.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
     # Logits are (similarity + shift) * scale. Nearly every patch shows nothing, so scores start
     # near 0.01; from one half, the sum of their losses would drown that of the boxes.
     with torch.no_grad():

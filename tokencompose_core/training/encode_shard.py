@@ -82,7 +82,10 @@ def encode_samples(
         batch_size: Images, and captions, encoded at once.
     """
     device = vae.device
-    means, deviations, states = [], [], []
+    # Empty tensors of the right shape, since a shard may hold no sample.
+    means = [torch.zeros(0, vae.config.latent_channels, sides[0], sides[0])]
+    deviations = [means[0]]
+    states = [torch.zeros(0, tokenizer.model_max_length, text_encoder.config.hidden_size)]
     for start in range(0, len(samples), batch_size):
         batch = samples[start : start + batch_size]
         pixels = torch.stack([crop_image(sample.image, resolution) for sample in batch])

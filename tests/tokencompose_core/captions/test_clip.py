@@ -16,6 +16,7 @@ def test_batching_changes_no_score_and_scores_are_cosines():
     parts = score_captions(clip, images, captions, batch_size=2)
     assert [len(own) for own in whole] == [1, 2, 3, 1, 2]
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(whole, parts, strict=True))
+    assert score_captions(clip, [], [], batch_size=2) == []
     features = clip.model.encode_image(clip.preprocess(images[1])[None], normalize=True)
     text = clip.model.encode_text(clip.tokenizer([captions[1][1]]), normalize=True)
     assert np.isclose(whole[1][1], float(features @ text.T), atol=1e-5)

@@ -57,7 +57,7 @@ def test_tokens_of_a_phrase_are_found_by_place_and_not_by_spelling(detector):
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((240, 180), (108, 144)), ((200, 200), (112, 112)), ((60, 300), (29, 144))],
+    [((240, 180), (108, 144)), ((200, 200), (112, 112)), ((60, 300), (144, 29))],
 )
 def test_sides_of_prepared_images(size, expected):
     assert prepare_image(Image.new("RGB", size), 112, 144).shape[1:] == expected

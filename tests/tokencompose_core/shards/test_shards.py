@@ -68,6 +68,11 @@ def test_samples_come_back_with_their_grounded_phrases(tmp_path, samples):
     assert read_table(tmp_path / INDEX_NAME, GroundedCaption) == samples
 
 
+def test_shard_may_be_empty(tmp_path):
+    write_shard(tmp_path, [], tmp_path)
+    assert list(read_shard(tmp_path / SHARD_NAME)) == []
+
+
 def test_plain_webdataset_reads_a_shard_and_images_are_untouched(tmp_path, samples):
     write_shard(tmp_path, samples, tmp_path / "images")
     dataset = webdataset.WebDataset(str(tmp_path / SHARD_NAME), shardshuffle=False)

@@ -174,6 +174,17 @@ def test_lost_phrases_are_reported_and_their_samples_stay(frozen_parts):
     ]
 
 
+def test_shard_without_samples_is_encoded_to_nothing(frozen_parts, encoded, tmp_path):
+    nothing, rejected = encode(frozen_parts, [])
+    assert (nothing.keys, rejected) == ([], [])
+    for name, part in (("a", nothing), ("b", encoded)):
+        (tmp_path / name).mkdir()
+        write_encoded(tmp_path / name, part)
+    assert read_encoded([tmp_path / "a", tmp_path / "b"]).keys == encoded.keys
+    with pytest.raises(ValueError, match="no sample"):
+        read_encoded([tmp_path / "a"])
+
+
 def train(encoded, tmp_path, settings=SETTINGS, unet=None, **options):
     unet = unet or make_unet()
     history = finetune_unet(
