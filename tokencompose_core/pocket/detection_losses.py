@@ -47,6 +47,7 @@ class DetectionCapture:
         self.encoder_deltas = output
 
     def encoder_boxes(self) -> Float[Tensor, "batch positions 4"]:
+        """Boxes that the encoder proposes at all of its positions, centre and size in [0, 1]."""
         _, proposals = gen_encoder_output_proposals(self.encoder_memory, self.masks, self.levels)
         return (self.encoder_deltas + proposals.masked_fill(proposals.isinf(), 0.0)).sigmoid()
 
