@@ -24,9 +24,17 @@ class Progress:
     """
 
     def __init__(self, title: str, total: int, unit: str) -> None:
-        self.title = title
+        self.title, self.total, self.unit = title, total, unit
+        self.done = 0
+        # No bar where nobody watches: in the logs of a worker or of continuous integration.
         self.bar = tqdm(
-            desc=title, total=total, unit=unit, leave=False, dynamic_ncols=True, mininterval=0.5
+            desc=title,
+            total=total,
+            unit=unit,
+            leave=False,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            disable=None,
         )
         self.started = time.monotonic()
         self.updated = 0.0
@@ -49,12 +57,13 @@ class Progress:
         """Say that `count` more units are done."""
         if note:
             self.bar.set_postfix_str(note, refresh=False)
+        self.done += count
         self.bar.update(count)
         self._show(note)
 
     def reach(self, count: int, note: str = "") -> None:
         """Say that `count` units are done in all."""
-        self.advance(count - int(self.bar.n), note)
+        self.advance(count - self.done, note)
 
     def _show(self, note: str = "", *, last: bool = False) -> None:
         now = time.monotonic()
@@ -64,8 +73,8 @@ class Progress:
         if not last and now - self.updated < _SECONDS_BETWEEN_UPDATES:
             return
         self.updated = now
-        percent = 100.0 * self.bar.n / max(1, self.bar.total)
-        text = f"{self.title}: {self.bar.n} of {self.bar.total} {self.bar.unit} {note}".strip()
+        percent = 100.0 * self.done / max(1, self.total)
+        text = f"{self.title}: {self.done} of {self.total} {self.unit} {note}".strip()
         if self.artifact is None:
             key = re.sub(r"[^a-z0-9]+", "-", f"progress {self.title}".lower()).strip("-")
             created = create_progress_artifact(percent, key=key, description=text)

@@ -8,14 +8,16 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from data_schemas.profiles import load_profile, merge_values
 
 
+def _without_required(schema: dict[str, Any]) -> None:
+    schema.pop("required", None)
+
+
 class Settings(BaseModel):
     """A part of a config: frozen, and a misspelt field is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _without_required(schema: dict[str, Any]) -> None:
-    schema.pop("required", None)
+    # The profile fills in what is left out, so neither the form in the Prefect UI nor the server
+    # may ask for it.
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_without_required)
 
 
 class FlowConfig(Settings):
@@ -27,9 +29,6 @@ class FlowConfig(Settings):
     Attributes:
         profile: A profile that comes with the project, or the path of a TOML file.
     """
-
-    # The profile fills in what is left out, so the form in the Prefect UI must not ask for it.
-    model_config = ConfigDict(json_schema_extra=_without_required)
 
     section: ClassVar[str]
 
