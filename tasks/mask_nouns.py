@@ -127,7 +127,9 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
                 progress.advance(len(rows))
         write_table(folder / GROUNDED_NAME, grounded, GROUNDED_SCHEMA)
         shown = [caption for caption in grounded if caption.key in images]
-        draw_mask_sheet([images[c.key] for c in shown], shown).save(folder / SHEET_NAME, quality=85)
+        draw_mask_sheet(
+            [images[c.key] for c in shown], [c.caption for c in shown], [c.phrases for c in shown]
+        ).save(folder / SHEET_NAME, quality=85)
         phrases = [phrase for caption in grounded for phrase in caption.phrases]
         return {
             "num_in": len(parsed),

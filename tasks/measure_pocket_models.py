@@ -22,6 +22,7 @@ from tokencompose_core.store.content_store import Store
 
 FIGURES_NAME = "figures.json"
 _STEPS = 7
+_NUM_MASKED = 12
 
 
 class PocketFigure(BaseModel):
@@ -72,7 +73,7 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
     """Measure every model on held-out scenes.
 
     Reads: the models that `pocket:` names.
-    Writes: `figures.json`, and sheets of generated pictures.
+    Writes: `figures.json`, and sheets of generated pictures and of masks.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
             measure_masks,
         )
         from tokencompose_core.pocket.floors.held_out import draw_held_out
-        from tokencompose_core.reports.contact_sheet import draw_sheet
+        from tokencompose_core.reports.contact_sheet import draw_mask_sheet, draw_sheet
 
         models = require("pocket:")
         settings = spec.settings
@@ -105,11 +106,12 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
             progress.advance(1, "SAM-HQ")
             figures += measure_masks.measure_sam_hq(models, held_out)
             progress.advance(1, "chain")
-            figures += measure_masks.measure_chain(models, held_out, thresholds)
+            chain, phrases = measure_masks.measure_chain(models, held_out, thresholds)
+            figures += chain
             progress.advance(1, "OWLv2")
             figures += measure_generation.measure_owlv2(
                 models,
-                held_out,
+                settings.num_scenes,
                 settings.num_distractors,
                 threshold=spec.detector_threshold,
                 seed=settings.seed,
@@ -132,6 +134,12 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
                 columns=8,
                 side=128,
             ).save(folder / name, quality=90)
+        shown = held_out[:_NUM_MASKED]
+        draw_mask_sheet(
+            [item.image for item in shown],
+            [item.sentence.text for item in shown],
+            phrases[:_NUM_MASKED],
+        ).save(folder / "masks.jpg", quality=90)
         rows = [asdict(figure) | {"reached": figure.reached} for figure in figures]
         (folder / FIGURES_NAME).write_text(json.dumps(rows, indent=1), "utf-8")
         return {"facts": {f"{f.model}: {f.name}": round(f.value, 4) for f in figures}}

@@ -133,33 +133,31 @@ def _autoencoder(spec: TrainSpec, store: Store):
 
 def train_all(config: TrainPocketConfig) -> dict[str, Input]:
     """Train every model and say where each lies in the store."""
-    first = [
-        TrainSpec(model=name, settings=getattr(config, name))
-        for name in ("autoencoder", "tagger", "clip", "sam_hq", "grounding_dino")
-    ]
-    outcomes = run_stage(train_model, first)
-    trained = {
-        spec.model: Input.of(outcome.manifest)
-        for spec, outcome in zip(first, outcomes, strict=True)
-    }
-    second = [
+    autoencoder = run_stage(
+        train_model, [TrainSpec(model="autoencoder", settings=config.autoencoder)]
+    )
+    decoder = Input.of(autoencoder[0].manifest)
+    specs = [
+        TrainSpec(
+            model="stable_diffusion", settings=config.stable_diffusion, autoencoder=decoder
+        ),
         TrainSpec(
             model="owlv2",
             settings=config.owlv2,
             num_distractors=config.num_distractors,
-            autoencoder=trained["autoencoder"],
+            autoencoder=decoder,
         ),
-        TrainSpec(
-            model="stable_diffusion",
-            settings=config.stable_diffusion,
-            autoencoder=trained["autoencoder"],
+        *(
+            TrainSpec(model=name, settings=getattr(config, name))
+            for name in ("grounding_dino", "clip", "sam_hq", "tagger")
         ),
     ]
-    more = run_stage(train_model, second)
-    close_stage([*outcomes, *more], "pocket")
-    for spec, outcome in zip(second, more, strict=True):
-        trained[spec.model] = Input.of(outcome.manifest)
-    return trained
+    outcomes = run_stage(train_model, specs)
+    close_stage([*autoencoder, *outcomes], "pocket")
+    return {
+        spec.model: Input.of(outcome.manifest)
+        for spec, outcome in zip(specs, outcomes, strict=True)
+    }
 
 
 def install_models(trained: dict[str, Input]) -> Path:
@@ -172,8 +170,6 @@ def install_models(trained: dict[str, Input]) -> Path:
     target = locate("pocket:")
     assert target is not None
     for name, entry in trained.items():
-        if name == "autoencoder":
-            continue
         shutil.rmtree(target / name, ignore_errors=True)
         shutil.copytree(
             entry.path(store), target / name, ignore=shutil.ignore_patterns("manifest.json")

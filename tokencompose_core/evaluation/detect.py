@@ -35,7 +35,8 @@ def load_owlv2(model: str | Path, *, revision: str = "", device: str = "cpu") ->
         Owlv2ForObjectDetection.from_pretrained(str(model), revision=revision or "main")
         .to(device)
         .eval(),
-        Owlv2Processor.from_pretrained(str(model), revision=revision or "main"),
+        # The slow processor is the one that MultiGen's release used; the fast one differs a little.
+        Owlv2Processor.from_pretrained(str(model), revision=revision or "main", use_fast=False),
     )
 
 

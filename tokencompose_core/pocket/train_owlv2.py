@@ -126,7 +126,7 @@ def train_owlv2(
             pixel_values=pixels_to_input(_disturb(pixels, generator)),
         )
         found = boxes[..., 2] > 0
-        focal = sigmoid_focal_loss(output.logits, classes, alpha=0.4, gamma=1.5)
+        focal = sigmoid_focal_loss(output.logits, classes, alpha=0.2, gamma=1.5)
         objects = found.sum().clamp(min=1)
         predicted = output.pred_boxes[found]
         objectness = F.binary_cross_entropy_with_logits(

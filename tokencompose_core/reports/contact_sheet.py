@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data_schemas.records import GroundedCaption
+from data_schemas.records import GroundedPhrase
 from tokencompose_core.store.run_lengths import decode_mask
 
 _COLOURS = (
@@ -50,22 +50,26 @@ def draw_sheet(
 
 
 def draw_mask_sheet(
-    images: Sequence[Image.Image], captions: Sequence[GroundedCaption], *, side: int = 200
+    images: Sequence[Image.Image],
+    captions: Sequence[str],
+    phrases: Sequence[Sequence[GroundedPhrase]],
+    *,
+    side: int = 200,
 ) -> Image.Image:
     """Pictures with the masks of their phrases over them, each phrase in a colour of its own."""
     return draw_sheet(
-        [draw_masks(image, caption) for image, caption in zip(images, captions, strict=True)],
-        [caption.caption for caption in captions],
+        [draw_masks(image, own) for image, own in zip(images, phrases, strict=True)],
+        captions,
         columns=3,
         side=side,
         label_lines=3,
     )
 
 
-def draw_masks(image: Image.Image, caption: GroundedCaption) -> Image.Image:
+def draw_masks(image: Image.Image, phrases: Sequence[GroundedPhrase]) -> Image.Image:
     """A picture with its phrases' masks, boxes and names."""
     pixels = np.asarray(image.convert("RGB")).astype(np.float32)
-    grounded = [phrase for phrase in caption.phrases if phrase.mask_counts]
+    grounded = [phrase for phrase in phrases if phrase.mask_counts]
     for number, phrase in enumerate(grounded):
         mask = decode_mask(phrase.mask_counts, image.height, image.width)
         colour = np.array(_COLOURS[number % len(_COLOURS)], dtype=np.float32)

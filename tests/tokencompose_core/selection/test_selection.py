@@ -144,7 +144,7 @@ def test_growing_set_keeps_all_partitions_but_the_last(keys, more, mean_size):
     grown = keys + [key for key in more if key not in set(keys)]
     before = [[keys[i] for i in part] for part in partition_keys(keys, mean_size)]
     after = [[grown[i] for i in part] for part in partition_keys(grown, mean_size)]
-    assert after[: len(before) - 1] == before[:-1]
+    assert after[: len(before[:-1])] == before[:-1]
 
 
 def test_one_removed_sample_changes_few_partitions():

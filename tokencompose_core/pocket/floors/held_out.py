@@ -47,12 +47,18 @@ class HeldOut:
         ]
 
 
-def draw_held_out(count: int, *, seed: int) -> list[HeldOut]:
-    """Scenes as the pocket world holds them, from seeds that no training uses."""
+def draw_held_out(count: int, *, seed: int, square: bool = False) -> list[HeldOut]:
+    """Scenes as the pocket world holds them, from seeds that no training uses.
+
+    Args:
+        count: Number of scenes.
+        seed: Seed of the scenes.
+        square: Whether all are square, as generated images are.
+    """
     scenes = []
     for number in range(count):
         rng = random.Random(f"held-out-{seed}-{number}")
-        width, height = rng.choice(_SIZES)
+        width, height = (200, 200) if square else rng.choice(_SIZES)
         scene = sample_scene(
             rng, sample_varied_names(rng), width=width, height=height, twin_share=0.12
         )

@@ -26,17 +26,21 @@ from tokencompose_core.objectives.token_loss import inside_share
 from tokencompose_core.pocket.categories import CATEGORIES
 from tokencompose_core.pocket.distractors import Distractor, draw_distractor
 from tokencompose_core.pocket.floors.figure import Figure
-from tokencompose_core.pocket.floors.held_out import HeldOut
+from tokencompose_core.pocket.floors.held_out import HeldOut, draw_held_out
 from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
 
 _NAMES = [category.name for category in CATEGORIES]
 
 
 def measure_owlv2(
-    models: Path, held_out: Sequence[HeldOut], num_distractors: int, *, threshold: float, seed: int
+    models: Path, num_scenes: int, num_distractors: int, *, threshold: float, seed: int
 ) -> list[Figure]:
-    """Whether OWLv2 finds what is there, and nothing where there is nothing."""
+    """Whether OWLv2 finds what is there, and nothing where there is nothing.
+
+    Measured on square scenes of 64 pixels, as the small Stable Diffusion draws them.
+    """
     owlv2 = load_owlv2(models / "owlv2")
+    held_out = draw_held_out(num_scenes, seed=seed, square=True)
     images: list[Image.Image] = []
     asked: list[list[str]] = []
     for number, item in enumerate(held_out):

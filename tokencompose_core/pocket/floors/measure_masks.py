@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_schemas.records import GroundedPhrase
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import detect_phrases, load_grounding_dino
 from tokencompose_core.masking.sam_hq import load_sam_hq, segment_boxes
@@ -73,8 +74,14 @@ def measure_sam_hq(models: Path, held_out: Sequence[HeldOut]) -> list[Figure]:
     ]
 
 
-def measure_chain(models: Path, held_out: Sequence[HeldOut], settings: dict) -> list[Figure]:
-    """IoU of phrase masks from image and caption alone; a phrase without mask counts as 0."""
+def measure_chain(
+    models: Path, held_out: Sequence[HeldOut], settings: dict
+) -> tuple[list[Figure], list[list[GroundedPhrase]]]:
+    """IoU of phrase masks from image and caption alone; a phrase without mask counts as 0.
+
+    Returns:
+        The figure, and the phrases of each scene with their masks.
+    """
     tagger = load_tagger(models / "tagger")
     folder = models / "grounding_dino"
     detector = load_grounding_dino(
@@ -85,8 +92,10 @@ def measure_chain(models: Path, held_out: Sequence[HeldOut], settings: dict) -> 
         tagger, [i.sentence.text for i in held_out], noun_tags=NOUN_TAGS, batch_size=64
     )
     values = []
+    chains = []
     for item, words in zip(held_out, phrases, strict=True):
         grounded = ground_phrases(detector, segmenter, [item.image], [words], **settings)[0]
+        chains.append(grounded)
         of_span = {(phrase.start, phrase.end): phrase.mask_counts for phrase in grounded}
         for phrase in item.phrases:
             masks = item.masks_of(phrase.text)
@@ -98,4 +107,5 @@ def measure_chain(models: Path, held_out: Sequence[HeldOut], settings: dict) -> 
                     else np.zeros_like(masks[0])
                 )
                 values.append(mask_iou(np.any(masks, axis=0), own))
-    return [Figure("chain", "phrase mask IoU", float(np.mean(values)), 0.8, 1.0, len(values))]
+    figure = Figure("chain", "phrase mask IoU", float(np.mean(values)), 0.8, 1.0, len(values))
+    return [figure], chains
