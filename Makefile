@@ -24,7 +24,7 @@ ui: $(READY)  ## Open the Prefect server with all past runs
 pocket-report: $(READY)  ## Measure the pocket models against their floors
 	@$(BIN)/python -m flows pocket-report
 
-train-pocket: $(READY)  ## Train the pocket models from nothing (about three hours)
+train-pocket: $(READY)  ## Train the pocket models from nothing (about two and a half hours)
 	@$(BIN)/python -m flows train-pocket
 
 deploy: $(READY)  ## Register the work pool and all deployments with a running server

@@ -138,9 +138,7 @@ def train_all(config: TrainPocketConfig) -> dict[str, Input]:
     )
     decoder = Input.of(autoencoder[0].manifest)
     specs = [
-        TrainSpec(
-            model="stable_diffusion", settings=config.stable_diffusion, autoencoder=decoder
-        ),
+        TrainSpec(model="stable_diffusion", settings=config.stable_diffusion, autoencoder=decoder),
         TrainSpec(
             model="owlv2",
             settings=config.owlv2,
