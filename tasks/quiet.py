@@ -9,6 +9,7 @@ _KNOWN = (
     ("torch.meshgrid", UserWarning),
     (r"`torch.cuda.amp.autocast\(args...\)` is deprecated", FutureWarning),
     ("__floordiv__ is deprecated", UserWarning),
+    ("The `device` argument is deprecated", FutureWarning),
 )
 
 
@@ -16,4 +17,9 @@ def hush_libraries() -> None:
     """Silence what is known to be harmless and that no user of this project can mend."""
     for message, category in _KNOWN:
         warnings.filterwarnings("ignore", message=message, category=category)
-    logging.getLogger("flair").setLevel(logging.WARNING)
+    # flair sets its level when it is imported, which comes later; a filter stays.
+    logging.getLogger("flair").addFilter(_is_warning)
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING

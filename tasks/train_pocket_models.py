@@ -128,7 +128,10 @@ def _autoencoder(spec: TrainSpec, store: Store):
     from diffusers import AutoencoderKL
 
     assert spec.autoencoder is not None
-    return AutoencoderKL.from_pretrained(spec.autoencoder.path(store)).eval()
+    autoencoder = AutoencoderKL.from_pretrained(spec.autoencoder.path(store)).eval()
+    # Where it was read from would be saved with it, and is nobody's business.
+    autoencoder.register_to_config(_name_or_path="")
+    return autoencoder
 
 
 def train_all(config: TrainPocketConfig) -> dict[str, Input]:

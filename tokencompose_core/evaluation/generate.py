@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from diffusers import PNDMScheduler, StableDiffusionPipeline
+from diffusers.utils.logging import disable_progress_bar
 from PIL import Image
 
 from tokencompose_core.evaluation.prompts import Prompt
@@ -64,6 +65,7 @@ def load_pipeline(
 
     The checker would blank images, which then count as failures of composition.
     """
+    disable_progress_bar()  # of the five parts that are loaded, gone in a blink
     pipeline = StableDiffusionPipeline.from_pretrained(
         str(model),
         revision=revision or None,
