@@ -52,7 +52,7 @@ class MeasureSpec(Spec):
     """The models to measure and how much to look at."""
 
     stage: ClassVar[str] = "floors"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     settings: PocketReportConfig
     thresholds: dict[str, float]
@@ -133,6 +133,7 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
                 [label for label, _ in pictures],
                 columns=8,
                 side=128,
+                label_lines=4,
             ).save(folder / name, quality=90)
         shown = held_out[:_NUM_MASKED]
         draw_mask_sheet(
