@@ -7,6 +7,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
+from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server, ui_url
 
 
@@ -25,26 +28,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if options.profile == "pocket" else "0")
     if options.flow == "ui":
         return subprocess.call([sys.executable, "-m", "prefect", "server", "start"])
-    values = {"profile": options.profile, **options.config}
-    with local_server():
-        match options.flow:
-            case "reproduce":
-                _reproduce(values)
-            case "train-pocket":
-                from flows.train_pocket import TrainPocketConfig, train_pocket
-
-                _print_figures(train_pocket(TrainPocketConfig.model_validate(values)))
-            case "pocket-report":
-                from flows.train_pocket import PocketReportConfig, pocket_report
-
-                _print_figures(pocket_report(PocketReportConfig.model_validate(values)))
+    try:
+        _run(options.flow, {"profile": options.profile, **options.config})
+    except ValidationError as error:
+        for problem in error.errors():
+            field = ".".join(str(part) for part in problem["loc"]) or "config"
+            print(f"{field}: {problem['msg']}", file=sys.stderr)
+        return 2
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
-def _reproduce(values: dict) -> None:
-    from flows.reproduce import ReproduceConfig, Reproduction, reproduce
+def _run(flow: str, values: dict) -> None:
+    """Check the config first; only then start a server and the flow."""
+    match flow:
+        case "reproduce":
+            settings = ReproduceConfig.model_validate(values)
+            with local_server():
+                _reproduce(settings)
+        case "train-pocket":
+            from flows.train_pocket import TrainPocketConfig, train_pocket
 
-    state = reproduce(ReproduceConfig.model_validate(values), return_state=True)
+            training = TrainPocketConfig.model_validate(values)
+            with local_server():
+                _print_figures(train_pocket(training))
+        case "pocket-report":
+            from flows.train_pocket import PocketReportConfig, pocket_report
+
+            report = PocketReportConfig.model_validate(values)
+            with local_server():
+                _print_figures(pocket_report(report))
+
+
+def _reproduce(settings: ReproduceConfig) -> None:
+    from flows.reproduce import Reproduction, reproduce
+
+    state = reproduce(settings, return_state=True)
     result: Reproduction = state.result()
     columns = [f"MG{k}" for k in sorted(result.scores[0].mean)]
     print("\nMultiGen: share of images with at least k of their five categories, in percent")
