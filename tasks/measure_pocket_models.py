@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from tasks.cards import close_stage
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity, require
+from tokencompose_core.pocket.floors.figure import Figure
 from tokencompose_core.store.content_store import Store
 
 FIGURES_NAME = "figures.json"
@@ -25,26 +27,12 @@ _STEPS = 7
 _NUM_MASKED = 12
 
 
-class PocketFigure(BaseModel):
-    """A measured figure with its limits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str
-    name: str
-    value: float
-    low: float
-    high: float
-    count: int
-    reached: bool
-
-
 class PocketReport(BaseModel):
     """All figures, and where the pictures lie."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    figures: list[PocketFigure]
+    figures: list[Figure]
     folder: str
 
 
@@ -141,7 +129,7 @@ def measure_pocket(spec: MeasureSpec) -> Manifest | State:
             [item.sentence.text for item in shown],
             phrases[:_NUM_MASKED],
         ).save(folder / "masks.jpg", quality=90)
-        rows = [asdict(figure) | {"reached": figure.reached} for figure in figures]
+        rows = [asdict(figure) for figure in figures]
         (folder / FIGURES_NAME).write_text(json.dumps(rows, indent=1), "utf-8")
         return {"facts": {f"{f.model}: {f.name}": round(f.value, 4) for f in figures}}
 
@@ -160,11 +148,10 @@ def measure_models(config: PocketReportConfig) -> PocketReport:
     outcomes = run_stage(measure_pocket, [spec])
     close_stage(outcomes, "pocket")
     folder = open_store().path(outcomes[0].manifest)
-    figures = [
-        PocketFigure.model_validate(row)
-        for row in json.loads((folder / FIGURES_NAME).read_text("utf-8"))
-    ]
-    create_table_artifact(
-        key="pocket-floors", table=[f.model_dump() for f in figures], description="Pocket models"
-    )
+    figures = [Figure(**row) for row in json.loads((folder / FIGURES_NAME).read_text("utf-8"))]
+    table = [asdict(figure) | {"reached": figure.reached} for figure in figures]
+    # JSON has no infinity, which is the ceiling of a factor that has none.
+    for row in table:
+        row["high"] = row["high"] if isfinite(row["high"]) else "none"
+    create_table_artifact(key="pocket-floors", table=table, description="Pocket models")
     return PocketReport(figures=figures, folder=str(folder))
