@@ -35,7 +35,7 @@ class FinetuneSpec(Spec):
     """Encoded shards to train on, and how."""
 
     stage: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     encoded: list[Input]
     config: FinetuneConfig
@@ -138,13 +138,14 @@ def _settings(config: FinetuneConfig, settings_type):
     values = config.model_dump()
     objective: ObjectiveConfig = config.objective
     return settings_type(
+        variant=objective.variant,
         token_weight=objective.token_weight,
         pixel_weight=objective.pixel_weight,
-        places=tuple(objective.places),
+        layers=tuple(objective.layers),
         **{
             name: values[name]
             for name in settings_type.__dataclass_fields__
-            if name not in ("token_weight", "pixel_weight", "places")
+            if name not in ("variant", "token_weight", "pixel_weight", "layers")
         },
     )
 

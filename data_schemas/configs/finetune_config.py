@@ -13,12 +13,19 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 class ObjectiveConfig(Settings):
     """TokenCompose, Eq. 7: denoising + token_weight * token + pixel_weight * pixel."""
 
-    variant: Annotated[Literal["paper"], Field(description="Eqs. 4-7 of the paper.")]
+    variant: Annotated[
+        Literal["paper", "released"],
+        Field(description="Eqs. 4-7 of the paper, or the terms of its released code."),
+    ]
     token_weight: Annotated[NotNegative, Field(description="lambda of Eq. 7")]
     pixel_weight: Annotated[NotNegative, Field(description="gamma of Eq. 7")]
-    places: Annotated[
-        list[Literal["down", "mid", "up"]],
-        Field(min_length=1, description="Blocks whose cross-attention is supervised."),
+    layers: Annotated[
+        list[Annotated[str, Field(pattern=r"^(down|mid|up)(_\d+)?$")]],
+        Field(
+            min_length=1,
+            description="Cross-attention that is supervised: down, mid or up, or one resolution of"
+            " it, up_16.",
+        ),
     ]
 
 

@@ -26,7 +26,7 @@ def test_paper_profile_holds_the_values_of_table_6():
     assert (finetune.lr_scheduler, finetune.learning_rate) == ("constant", 5e-6)
     assert finetune.lr_warmup_steps == 0
     assert (finetune.objective.token_weight, finetune.objective.pixel_weight) == (1e-3, 5e-5)
-    assert finetune.objective.places == ["mid", "up"]
+    assert finetune.objective.layers == ["mid", "up"]
     assert isinstance(evaluate.prompts, PromptFile)
     assert evaluate.num_images_per_prompt == 10
     sampler = evaluate.sampler
@@ -62,7 +62,7 @@ def test_another_kind_of_source_replaces_the_whole_source():
         (FinetuneConfig, {"num_stepz": 3}, "num_stepz"),
         (FinetuneConfig, {"learning_rate": 0.0}, "learning_rate"),
         (FinetuneConfig, {"resolution": 60}, "resolution"),
-        (FinetuneConfig, {"objective": {"places": ["top"]}}, "objective.places.0"),
+        (FinetuneConfig, {"objective": {"layers": ["top"]}}, "objective.layers.0"),
         (CurateConfig, {"mask": {"box_threshold": 1.5}}, "mask.box_threshold"),
         (CurateConfig, {"caption_set": "My Set"}, "caption_set"),
         (EvaluateConfig, {"detector": {"query": "a photo"}}, "detector.query"),

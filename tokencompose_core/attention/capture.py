@@ -2,42 +2,60 @@
 
 import math
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-Place = Literal["down", "mid", "up"]
-_BLOCKS: dict[str, Place] = {"down_blocks": "down", "mid_block": "mid", "up_blocks": "up"}
+from tokencompose_core.attention.columns import attention_columns
 
 
 class AttentionMaps:
     """Maps of the last forward pass, by layer name.
 
     Attributes:
-        maps: For each layer the probabilities, `(batch, heads, height, width, tokens)`.
+        maps: For each layer the probabilities, `(batch, heads, height, width, columns)`, in float32
+            and with gradients. A column is a token: all of them, or those that were asked for.
+        tokens: Positions of the tokens to keep, for each sample of the batch; None keeps all.
     """
 
     def __init__(self) -> None:
-        self.maps: dict[str, Float[Tensor, "batch heads height width tokens"]] = {}
-        self.listening = False
-        self.latent_size = (1, 1)
+        self.maps: dict[str, Float[Tensor, "batch heads height width columns"]] = {}
+        self.tokens: Int[Tensor, "batch columns"] | None = None
+        self._listening = False
+        self._latent_size = (1, 1)
 
-    def add(self, layer: str, probabilities: Tensor, heads: int) -> None:
+    def select(self, tokens: Int[Tensor, "batch columns"] | None) -> None:
+        """Say which tokens the following forward passes shall keep.
+
+        The number of columns is the same for all samples of a batch; repeat any token of a sample
+        that has fewer.
+        """
+        self.tokens = tokens
+
+    def start(self, latent_size: tuple[int, int]) -> None:
+        """Forget the maps of the last forward pass; a new one begins."""
+        self.maps = {}
+        self._latent_size = latent_size
+        self._listening = True
+
+    def stop(self) -> None:
+        """The forward pass is over."""
+        self._listening = False
+
+    def add(self, layer: str, columns: Float[Tensor, "batch heads pixels columns"]) -> None:
         """Keep what a layer attends to, if the UNet runs forward.
 
         Gradient checkpointing runs layers a second time during the backward pass; by then the maps
         have been read, and the second set is dropped.
         """
-        if not self.listening:
-            return
-        pixels, tokens = probabilities.shape[1:]
-        height, width = map_size(pixels, self.latent_size)
-        self.maps[layer] = probabilities.view(-1, heads, height, width, tokens)
+        if self._listening:
+            size = map_size(columns.shape[2], self._latent_size)
+            self.maps[layer] = columns.unflatten(2, size)
 
 
 def map_size(pixels: int, latent_size: tuple[int, int]) -> tuple[int, int]:
@@ -54,35 +72,20 @@ def map_size(pixels: int, latent_size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def cross_attention_layers(unet: UNet2DConditionModel, places: Collection[Place]) -> list[str]:
-    """Names of the cross-attention layers of some places, in the order of the network.
-
-    Args:
-        unet: The network.
-        places: Some of `down`, `mid` and `up` (the decoder).
-
-    Raises:
-        ValueError: If there is no such layer.
-    """
-    layers = [
-        name
-        for name, module in unet.named_modules()
-        if isinstance(module, Attention)
-        and module.is_cross_attention
-        and _BLOCKS.get(name.split(".")[0]) in places
-    ]
-    if not layers:
-        raise ValueError(f"the UNet has no cross-attention in {sorted(places)}")
-    return layers
-
-
 @contextmanager
 def capture_attention(
     unet: UNet2DConditionModel, layers: Collection[str]
 ) -> Iterator[AttentionMaps]:
     """Capture the probabilities of some layers of every forward pass inside the context.
 
-    All other layers keep the processors that they have. Leaving the context puts everything back.
+    No layer computes anything else than outside of the context: its queries and keys are read as it
+    projects them, whatever its processor is, and the wanted columns are computed beside it. So the
+    output of the UNet stays the same bit for bit, with fused attention kernels, gradient
+    checkpointing, LoRA layers and autocast.
+
+    Add LoRA layers before. `torch.compile` the UNet or its blocks inside the context, not before;
+    cross-attention stays uncompiled, all around it is. With gradient checkpointing compile blocks,
+    with `dynamic=False`, or a block may meet the code of another size when it runs again.
 
     Args:
         unet: The network.
@@ -93,59 +96,97 @@ def capture_attention(
 
     Raises:
         KeyError: If a layer is not in the network.
+        ValueError: If a layer's projections are fused.
     """
     modules = dict(unet.named_modules())
     unknown = [name for name in layers if name not in modules]
     if unknown:
         raise KeyError(f"the UNet has no layers {unknown}; it has {sorted(unet.attn_processors)}")
+    fused = [name for name in layers if getattr(modules[name], "fused_projections", False)]
+    if fused:
+        raise ValueError(
+            f"the projections of {fused} are fused; call unet.unfuse_qkv_projections()"
+        )
     result = AttentionMaps()
 
     def start(module, inputs, keywords) -> None:
         sample = keywords["sample"] if "sample" in keywords else inputs[0]
-        result.maps = {}
-        result.latent_size = tuple(sample.shape[-2:])
-        result.listening = True
+        result.start(tuple(sample.shape[-2:]))
 
     def stop(module, inputs, output) -> None:
-        result.listening = False
+        result.stop()
 
-    hooks = [
-        unet.register_forward_pre_hook(start, with_kwargs=True),
-        unet.register_forward_hook(stop),
-    ]
-    previous = {name: modules[name].processor for name in layers}
-    try:
-        for name in layers:
-            modules[name].set_processor(_CapturingProcessor(name, result))
+    with ExitStack() as undo:
+        undo.enter_context(unet.register_forward_pre_hook(start, with_kwargs=True))
+        undo.enter_context(unet.register_forward_hook(stop, always_call=True))
+        for name, module in modules.items():
+            if not (isinstance(module, Attention) and module.is_cross_attention):
+                continue
+            undo.callback(module.__dict__.update, _own(module, "forward"))
+            forward = module.forward
+            if name in layers:
+                layer = _Layer(name, module, result)
+                undo.enter_context(module.to_q.register_forward_hook(layer.see_query))
+                undo.enter_context(module.to_k.register_forward_hook(layer.see_key))
+                forward = layer.forward
+            # Compiled, a checkpointed block could meet the code of another when it runs again.
+            module.forward = torch.compiler.disable(forward)
+            undo.callback(module.__dict__.pop, "forward")
         yield result
-    finally:
-        for name, processor in previous.items():
-            modules[name].set_processor(processor)
-        for hook in hooks:
-            hook.remove()
 
 
-class _CapturingProcessor:
-    """Attention with its probabilities written out; what diffusers' `AttnProcessor` computes."""
+def _own(module: torch.nn.Module, name: str) -> dict[str, Any]:
+    """What the module, and not its class, has under a name: offloading wraps `forward` so."""
+    return {name: module.__dict__[name]} if name in module.__dict__ else {}
 
-    def __init__(self, layer: str, maps: AttentionMaps) -> None:
-        self.layer = layer
+
+class _Layer:
+    """A cross-attention layer that is captured."""
+
+    def __init__(self, name: str, attention: Attention, maps: AttentionMaps) -> None:
+        self.name = name
+        self.attention = attention
+        self.plain_forward = attention.forward
         self.maps = maps
+        self.query: Tensor | None = None
+        self.key: Tensor | None = None
 
-    def __call__(
+    def see_query(self, module, inputs, output: Tensor) -> None:
+        self.query = output
+
+    def see_key(self, module, inputs, output: Tensor) -> None:
+        self.key = output
+
+    def forward(
         self,
-        attn: Attention,
-        hidden_states: Float[Tensor, "batch pixels channels"],
-        encoder_hidden_states: Float[Tensor, "batch tokens text_channels"],
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
-    ) -> Float[Tensor, "batch pixels channels"]:
-        if attention_mask is not None:
-            batch, tokens, _ = encoder_hidden_states.shape
-            attention_mask = attn.prepare_attention_mask(attention_mask, tokens, batch)
-        query = attn.head_to_batch_dim(attn.to_q(hidden_states))
-        key = attn.head_to_batch_dim(attn.to_k(encoder_hidden_states))
-        value = attn.head_to_batch_dim(attn.to_v(encoder_hidden_states))
-        probabilities = attn.get_attention_scores(query, key, attention_mask)
-        self.maps.add(self.layer, probabilities, attn.heads)
-        attended = attn.batch_to_head_dim(torch.bmm(probabilities, value))
-        return attn.to_out[1](attn.to_out[0](attended))
+        **keywords,
+    ) -> Tensor:
+        """Run the layer as it is, and compute columns from what its projections returned."""
+        try:
+            output = self.plain_forward(
+                hidden_states, encoder_hidden_states, attention_mask, **keywords
+            )
+            assert self.query is not None  # the layer has just run
+            assert self.key is not None
+            query, key = (
+                x.unflatten(-1, (self.attention.heads, -1)) for x in (self.query, self.key)
+            )
+        finally:
+            self.query = self.key = None
+        if self.attention.norm_q is not None:
+            query = self.attention.norm_q(query)
+        if self.attention.norm_k is not None:
+            key = self.attention.norm_k(key)
+        # Computed in the second run of a checkpointed block as well, for its gradients.
+        columns = attention_columns(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            self.attention.scale,
+            tokens=self.maps.tokens,
+            bias=attention_mask,
+        )
+        self.maps.add(self.name, columns)
+        return output

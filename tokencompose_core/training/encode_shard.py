@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from data_schemas.rejections import Rejection, RejectionReason
+from tokencompose_core.attention.layers import map_side
 from tokencompose_core.nouns.token_positions import token_positions
 from tokencompose_core.shards.read_shard import GroundedSample
 from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
@@ -48,10 +49,7 @@ class EncodedSamples:
 
 def map_sides(num_levels: int, latent_side: int) -> list[int]:
     """Sides of the attention maps of a UNet with so many levels, largest first."""
-    sides = [latent_side]
-    while len(sides) < num_levels:
-        sides.append((sides[-1] + 1) // 2)
-    return sides
+    return [map_side(latent_side, level) for level in range(num_levels)]
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
@@ -12,20 +12,22 @@ from diffusers.optimization import get_scheduler
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tokencompose_core.attention.capture import (
-    AttentionMaps,
-    Place,
-    capture_attention,
-    cross_attention_layers,
-)
+from tokencompose_core.attention.capture import AttentionMaps, capture_attention
+from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.objectives.denoising_loss import denoising_loss, denoising_target
 from tokencompose_core.objectives.phrase_tokens import (
     PhraseTokens,
     index_phrase_tokens,
-    select_columns,
+    token_maps,
 )
-from tokencompose_core.objectives.pixel_loss import pixel_loss
-from tokencompose_core.objectives.token_loss import inside_share, token_loss
+from tokencompose_core.objectives.token_loss import inside_share
+from tokencompose_core.objectives.tokencompose import (
+    Grids,
+    Maps,
+    Objective,
+    paper_losses,
+    released_losses,
+)
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.order import batch_keys
 
@@ -37,9 +39,10 @@ OnStep = Callable[[int, int, Losses], None]
 class FinetuneSettings:
     """What decides a fine-tuning; names and meanings are those of `FinetuneConfig`."""
 
+    variant: Literal["paper", "released"]
     token_weight: float
     pixel_weight: float
-    places: tuple[Place, ...]
+    layers: tuple[str, ...]
     num_steps: int
     batch_size: int
     gradient_accumulation_steps: int
@@ -120,7 +123,7 @@ def finetune_unet(
     first_phrase = [0]
     for phrases in samples.positions:
         first_phrase.append(first_phrase[-1] + len(phrases))
-    layers = cross_attention_layers(unet, settings.places)
+    layers = cross_attention_layers(unet, settings.layers, samples.latents_mean.shape[-1])
     with capture_attention(unet, layers) as attention:
         while state.step < settings.num_steps:
             losses: Losses = {}
@@ -191,45 +194,44 @@ def _losses(
     ).to(batch.mean.device)
     latents, noise = batch.mean + batch.deviation * draws[0], draws[1]
     noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
+    attention.select(batch.tokens.columns)
     predicted = unet(noisy_latents, timesteps, batch.encoder_hidden_states).sample
     target = denoising_target(noise_scheduler, latents, noise, timesteps)
     denoising = denoising_loss(predicted, target)
     if not bool(torch.isfinite(denoising)):
         raise FloatingPointError(f"the denoising loss is {float(denoising)}")
     with torch.set_grad_enabled(settings.token_weight > 0 or settings.pixel_weight > 0):
-        grounding = grounding_losses(attention, batch.tokens, batch.grids)
+        grounding = _objective(settings)(attention.maps, batch.tokens, batch.grids)
     total = (
         denoising
         + settings.token_weight * grounding["token"]
         + settings.pixel_weight * grounding["pixel"]
     )
-    return {"denoising": denoising, **grounding, "total": total}
+    inside = mean_inside_share(attention.maps, batch.tokens, batch.grids)
+    return {"denoising": denoising, **grounding, "inside": inside, "total": total}
 
 
-def grounding_losses(
-    attention: AttentionMaps, tokens: PhraseTokens, grids: dict[int, Tensor]
-) -> dict[str, Tensor]:
-    """Token and pixel loss summed over layers (Eq. 7), and the share of attention inside masks.
+def _objective(settings: FinetuneSettings) -> Objective:
+    match settings.variant:
+        case "paper":
+            return paper_losses
+        case "released":
+            return released_losses
+    raise ValueError(f"variant {settings.variant!r} is neither paper nor released")
 
-    Args:
-        attention: Maps of a forward pass.
-        tokens: The supervised tokens of the batch.
-        grids: For every side of a map the masks of the batch's phrases.
-    """
-    token, pixel, inside = [], [], []
-    for maps in attention.maps.values():
-        columns = select_columns(maps, tokens)
-        masks = grids[maps.shape[2]][tokens.phrase]
-        token.append(token_loss(columns, masks, tokens.weight))
-        pixel.append(pixel_loss(columns, masks, tokens.weight))
-        if len(tokens):
-            inside.append(inside_share(columns.detach(), masks).mean())
-    zero = tokens.weight.sum() * 0
-    return {
-        "token": torch.stack(token).sum() if token else zero,
-        "pixel": torch.stack(pixel).sum() if pixel else zero,
-        "inside": torch.stack(inside).mean() if inside else zero,
-    }
+
+@torch.no_grad()
+def mean_inside_share(maps: Maps, tokens: PhraseTokens, grids: Grids) -> Float[Tensor, ""]:
+    """Share of nouns' attention inside their masks, mean over layers and tokens; 0 without any."""
+    if not len(tokens):
+        return tokens.weight.sum()
+    shares = [
+        inside_share(
+            token_maps(captured, tokens).mean(dim=1), grids[captured.shape[2]][tokens.phrase]
+        ).mean()
+        for captured in maps.values()
+    ]
+    return torch.stack(shares).mean()
 
 
 def _resume(checkpoint_path: Path, unet, optimizer, schedule) -> _State:

@@ -1,12 +1,11 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from peft import LoraConfig
 
-from tokencompose_core.attention.capture import (
-    capture_attention,
-    cross_attention_layers,
-    map_size,
-)
+from tokencompose_core.attention.capture import capture_attention, map_size
+from tokencompose_core.attention.columns import attention_columns
+from tokencompose_core.attention.layers import cross_attention_layers, layer_key
 
 
 @pytest.fixture
@@ -34,25 +33,38 @@ def run(unet, height=8, width=8, batch=2):
 def test_output_is_that_of_the_plain_network_and_leaving_restores_it(unet):
     plain = run(unet)
     processors = dict(unet.attn_processors)
-    with capture_attention(unet, cross_attention_layers(unet, ("mid", "up"))) as attention:
-        captured = run(unet)
-    assert torch.allclose(captured, plain, atol=1e-6)
+    with capture_attention(unet, cross_attention_layers(unet, ("mid", "up"), 8)) as attention:
+        assert torch.equal(run(unet), plain)
+        assert all(unet.attn_processors[name] is p for name, p in processors.items())
     assert len(attention.maps) == 3
-    assert all(unet.attn_processors[name] is p for name, p in processors.items())
-    assert not unet._forward_hooks
-    assert not unet._forward_pre_hooks
+    for module in unet.modules():
+        assert "forward" not in vars(module)
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
     assert torch.equal(run(unet), plain)
 
 
-def test_layers_of_places(unet):
-    assert [n.split(".")[0] for n in cross_attention_layers(unet, ("mid",))] == ["mid_block"]
-    everything = cross_attention_layers(unet, ("down", "mid", "up"))
-    assert len(everything) == 4
-    assert all("attn2" in name for name in everything)
+def test_layers_of_places_and_resolutions(unet):
+    def blocks(*wanted):
+        return [name.split(".attentions")[0] for name in cross_attention_layers(unet, wanted, 8)]
+
+    assert blocks("mid") == blocks("mid_4") == ["mid_block"]
+    assert blocks("up") == blocks("up_8") == ["up_blocks.1", "up_blocks.1"]
+    assert blocks("up", "up_8", "down_8") == ["down_blocks.0", "up_blocks.1", "up_blocks.1"]
+    assert len(blocks("down", "mid", "up")) == 4
+
+
+def test_keys_are_the_sizes_of_the_maps(unet):
+    everything = cross_attention_layers(unet, ("down", "mid", "up"), 9)
+    with capture_attention(unet, everything) as attention:
+        run(unet, height=9, width=9)
+    assert [layer_key(unet, name, 9).split("_")[1] for name in attention.maps] == [
+        str(maps.shape[2]) for maps in attention.maps.values()
+    ]
 
 
 def test_maps_are_the_softmax_of_queries_and_keys(unet):
-    (layer,) = cross_attention_layers(unet, ("down",))
+    (layer,) = cross_attention_layers(unet, ("down",), 8)
     module = dict(unet.named_modules())[layer]
     seen = {}
 
@@ -71,7 +83,7 @@ def test_maps_are_the_softmax_of_queries_and_keys(unet):
             own = slice(head * 4, head * 4 + 4)
             for pixel in (0, 9, 63):
                 logits = [
-                    float(query[sample, pixel, own] @ key[sample, token, own]) / 4**0.5
+                    (query[sample, pixel, own] @ key[sample, token, own]).item() / 4**0.5
                     for token in range(5)
                 ]
                 expected = torch.tensor(logits).softmax(dim=0)
@@ -80,14 +92,14 @@ def test_maps_are_the_softmax_of_queries_and_keys(unet):
 
 
 def test_latents_need_not_be_square(unet):
-    with capture_attention(unet, cross_attention_layers(unet, ("mid", "up"))) as attention:
+    with capture_attention(unet, cross_attention_layers(unet, ("mid", "up"), 8)) as attention:
         run(unet, height=8, width=12)
     sizes = {tuple(maps.shape[2:4]) for maps in attention.maps.values()}
     assert sizes == {(4, 6), (8, 12)}
 
 
 def test_checkpointing_gives_one_set_of_maps_and_the_same_gradients(unet):
-    layers = cross_attention_layers(unet, ("mid", "up"))
+    layers = cross_attention_layers(unet, ("mid", "up"), 8)
     gradients = []
     for checkpointing in (False, True):
         unet.train()
@@ -105,11 +117,109 @@ def test_checkpointing_gives_one_set_of_maps_and_the_same_gradients(unet):
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
+def test_selected_columns_are_those_of_the_whole_map(unet):
+    layers = cross_attention_layers(unet, ("mid", "up"), 8)
+    tokens = torch.tensor([[4, 1], [0, 0]])
+    with capture_attention(unet, layers) as attention:
+        run(unet)
+        whole = attention.maps
+        attention.select(tokens)
+        run(unet)
+    for name, maps in attention.maps.items():
+        assert maps.shape[-1] == 2
+        for sample, own in enumerate(tokens):
+            assert torch.allclose(maps[sample], whole[name][sample][..., own], atol=1e-6)
+
+
+def test_padding_is_left_out_of_the_softmax(unet):
+    layers = cross_attention_layers(unet, ("up",), 8)
+    generator = torch.Generator().manual_seed(1)
+    sample = torch.randn((1, 4, 8, 8), generator=generator)
+    states = torch.randn((1, 5, 6), generator=generator)
+    padding = torch.tensor([[1, 1, 1, 0, 0]])
+    with capture_attention(unet, layers) as attention:
+        unet(sample, torch.tensor(10), states, encoder_attention_mask=padding)
+        whole = attention.maps
+        attention.select(torch.tensor([[1, 4]]))
+        unet(sample, torch.tensor(10), states, encoder_attention_mask=padding)
+        masked = attention.maps
+        attention.select(None)
+        unet(sample, torch.tensor(10), states[:, :3])
+    for name, maps in attention.maps.items():
+        assert torch.allclose(whole[name][..., :3], maps, atol=1e-5)
+        assert torch.equal(whole[name][..., 3:], torch.zeros(1, 2, 8, 8, 2))
+        assert torch.allclose(masked[name], whole[name][..., [1, 4]], atol=1e-6)
+
+
+def test_lora_layers_are_seen(unet):
+    (layer,) = cross_attention_layers(unet, ("mid",), 8)
+    with capture_attention(unet, [layer]) as attention:
+        run(unet)
+    before = attention.maps[layer]
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_k"], init_lora_weights=False))
+    with capture_attention(unet, [layer]) as attention:
+        run(unet)
+    assert not torch.allclose(attention.maps[layer], before, atol=1e-3)
+
+
+def test_columns_of_bfloat16_are_exact_and_their_gradients_round_once():
+    generator = torch.Generator().manual_seed(0)
+    query, key = 3 * torch.randn((2, 2, 4, 9, 8), generator=generator)
+    rounded = [x.bfloat16().requires_grad_() for x in (query, key)]
+    exact = [x.detach().double().requires_grad_() for x in rounded]
+    tokens = torch.tensor([[3, 0], [8, 8]])
+    with torch.autocast("cpu", torch.bfloat16):
+        columns = attention_columns(*rounded, 0.3, tokens=tokens)
+    assert columns.dtype == torch.float32
+    whole = (exact[0] @ exact[1].transpose(-1, -2) * 0.3).softmax(dim=-1)
+    expected = torch.stack([own[..., t] for own, t in zip(whole, tokens, strict=True)])
+    assert torch.allclose(columns.double(), expected, rtol=1e-5)
+    weights = torch.rand(columns.shape, generator=generator)
+    gradients = torch.autograd.grad((weights * columns).sum(), rounded)
+    wanted = torch.autograd.grad((weights * expected).sum(), exact)
+    for one, other in zip(gradients, wanted, strict=True):
+        assert (one.double() - other).norm() < 5e-3 * other.norm()
+
+
 def test_unknown_layers_are_refused(unet):
     with pytest.raises(KeyError, match=r"up_blocks\.7"), capture_attention(unet, ["up_blocks.7"]):
         pass
-    with pytest.raises(ValueError, match="no cross-attention"):
-        cross_attention_layers(unet, ())
+    with pytest.raises(ValueError, match="'up_16'; it has down_8, mid_4, up_8"):
+        cross_attention_layers(unet, ("up_16",), 8)
+    with pytest.raises(ValueError, match="no cross-attention layers"):
+        cross_attention_layers(unet, (), 8)
+
+
+def test_wrapped_forward_is_called_and_put_back(unet):
+    (layer,) = cross_attention_layers(unet, ("mid",), 8)
+    module = unet.get_submodule(layer)
+    calls = []
+    plain = module.forward
+
+    def wrapped(*inputs, **keywords):
+        calls.append(layer)
+        return plain(*inputs, **keywords)
+
+    module.forward = wrapped
+    with capture_attention(unet, [layer]) as attention:
+        run(unet)
+    assert calls == [layer]
+    assert list(attention.maps) == [layer]
+    assert module.forward is wrapped
+
+
+def test_fused_projections_are_refused(unet):
+    unet.fuse_qkv_projections()
+    layers = cross_attention_layers(unet, ("mid",), 8)
+    with pytest.raises(ValueError, match="unfuse_qkv"), capture_attention(unet, layers):
+        pass
+
+
+def test_forward_pass_that_fails_leaves_nothing_listening(unet):
+    with capture_attention(unet, cross_attention_layers(unet, ("mid",), 8)) as attention:
+        with pytest.raises(RuntimeError):
+            unet(torch.zeros(1, 4, 8, 8), torch.tensor(1), torch.zeros(1, 5, 7))
+        assert not attention._listening
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from data_schemas.rejections import RejectionReason
 from tests.conftest import MODELS
-from tokencompose_core.attention.capture import capture_attention, cross_attention_layers
+from tokencompose_core.attention.capture import capture_attention
+from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.shards.read_shard import GroundedSample
 from tokencompose_core.training.crop import crop_image
 from tokencompose_core.training.encode_shard import (
@@ -22,9 +23,10 @@ from tokencompose_core.training.encode_shard import (
 from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
 
 SETTINGS = FinetuneSettings(
+    variant="paper",
     token_weight=0.05,
     pixel_weight=0.01,
-    places=("mid", "up"),
+    layers=("mid", "up"),
     num_steps=6,
     batch_size=3,
     gradient_accumulation_steps=2,
@@ -229,7 +231,7 @@ def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
     unet = make_unet().train()
     latents = encoded.latents_mean[rows] + encoded.latents_deviation[rows] * draws[0]
     noisy = DDPMScheduler().add_noise(latents, draws[1], timesteps)
-    layers = cross_attention_layers(unet, ("mid", "up"))
+    layers = cross_attention_layers(unet, ("mid", "up"), 8)
     with torch.no_grad(), capture_attention(unet, layers) as attention:
         predicted = unet(noisy, timesteps, encoded.encoder_hidden_states[rows]).sample
     assert row["denoising"] == pytest.approx(

@@ -10,7 +10,8 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from transformers import CLIPTokenizerFast
 
-from tokencompose_core.attention.capture import capture_attention, cross_attention_layers
+from tokencompose_core.attention.capture import capture_attention
+from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.evaluation.detect import detect_categories, load_owlv2
 from tokencompose_core.evaluation.generate import (
     Sampler,
@@ -21,7 +22,7 @@ from tokencompose_core.evaluation.generate import (
 from tokencompose_core.evaluation.prompts import Prompt, multigen_text, sample_prompts
 from tokencompose_core.evaluation.score import score_multigen
 from tokencompose_core.nouns.token_positions import token_positions
-from tokencompose_core.objectives.phrase_tokens import index_phrase_tokens, select_columns
+from tokencompose_core.objectives.phrase_tokens import index_phrase_tokens, token_maps
 from tokencompose_core.objectives.token_loss import inside_share
 from tokencompose_core.pocket.categories import CATEGORIES
 from tokencompose_core.pocket.distractors import Distractor, draw_distractor
@@ -164,7 +165,7 @@ def measure_attention(
     Measured at half of the noise's steps, in the layers that the objective supervises.
     """
     tokenizer = CLIPTokenizerFast.from_pretrained(models / "stable_diffusion/tokenizer")
-    layers = cross_attention_layers(pipeline.unet, ("mid", "up"))
+    layers = cross_attention_layers(pipeline.unet, ("mid", "up"), pipeline.unet.config.sample_size)
     ratios: list[float] = []
     for number, item in enumerate(held_out):
         spans, masks = [], []
@@ -188,6 +189,7 @@ def measure_attention(
             item.sentence.text, padding="max_length", truncation=True, return_tensors="pt"
         ).input_ids
         with capture_attention(pipeline.unet, layers) as attention:
+            attention.select(tokens.columns)
             pipeline.unet(
                 pipeline.scheduler.add_noise(latents, noise, timestep),
                 timestep,
@@ -197,6 +199,6 @@ def measure_attention(
             side = maps.shape[2]
             grids = torch.stack([reduce_mask(mask, side, "coverage") for mask in masks])
             wanted = grids[tokens.phrase]
-            inside = inside_share(select_columns(maps, tokens), wanted)
+            inside = inside_share(token_maps(maps, tokens).mean(dim=1), wanted)
             ratios += (inside / wanted.float().mean(dim=(1, 2))).tolist()
     return float(np.mean(ratios)), len(ratios) // len(layers)
