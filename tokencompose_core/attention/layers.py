@@ -26,7 +26,9 @@ def cross_attention_layers(
     """
     keys = {name: layer_key(unet, name, latent_side) for name in _all_layers(unet)}
     places = get_args(Place)
-    available = sorted(set(keys.values()), key=lambda key: places.index(key.split("_")[0]))
+    available = sorted(
+        dict.fromkeys(keys.values()), key=lambda key: places.index(key.split("_")[0])
+    )
     for one in wanted:
         if not any(key == one or key.startswith(f"{one}_") for key in available):
             raise ValueError(

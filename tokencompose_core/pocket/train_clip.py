@@ -37,6 +37,7 @@ PREPROCESSING = {
 
 # Pictures are squeezed to a square, so that CLIP sees objects at the sides as well.
 _ASPECTS = (1.0, 4 / 3, 3 / 4)
+_NUM_WRONG = 3
 
 
 def train_clip(
@@ -51,7 +52,7 @@ def train_clip(
 ) -> list[dict[str, float]]:
     """Fit a CLIP on scenes of both kinds and write an open_clip folder.
 
-    Besides the contrastive loss (arXiv:2103.00020), every picture has a wrong caption of its own
+    Besides the contrastive loss (arXiv:2103.00020), every picture has wrong captions of its own
     among the candidates, so that the model learns to read every noun and not the easiest.
     """
     torch.manual_seed(seed)
@@ -77,7 +78,11 @@ def train_clip(
         batch = batch_of(step)
         scenes = [pool.scenes[index] for index in batch]
         right = [write_sentence(rng, scene).text for scene in scenes]
-        wrong = [write_sentence(rng, scene, quality="wrong").text for scene in scenes]
+        wrong = [
+            write_sentence(rng, scene, quality="wrong").text
+            for scene in scenes
+            for _ in range(_NUM_WRONG)
+        ]
         images = torch.from_numpy(pool.images[batch.numpy()]).float() / 255
         images = ((images - mean) / deviation).permute(0, 3, 1, 2).contiguous()
         image_features, _, scale = model(images, None)

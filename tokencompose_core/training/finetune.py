@@ -1,7 +1,7 @@
 """Fine-tune a UNet with the denoising, token and pixel losses."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -9,27 +9,14 @@ from typing import Any, Literal
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
 from diffusers.optimization import get_scheduler
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
-from tokencompose_core.attention.capture import AttentionMaps, capture_attention
+from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
-from tokencompose_core.objectives.denoising_loss import denoising_loss, denoising_target
-from tokencompose_core.objectives.phrase_tokens import (
-    PhraseTokens,
-    index_phrase_tokens,
-    token_maps,
-)
-from tokencompose_core.objectives.token_loss import inside_share
-from tokencompose_core.objectives.tokencompose import (
-    Grids,
-    Maps,
-    Objective,
-    paper_losses,
-    released_losses,
-)
+from tokencompose_core.objectives.tokencompose import Objective, paper_losses, released_losses
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.order import batch_keys
+from tokencompose_core.training.step import batch_maker, draw_timesteps, forward_losses
 
 Losses = dict[str, float]
 OnStep = Callable[[int, int, Losses], None]
@@ -119,11 +106,9 @@ def finetune_unet(
         num_training_steps=settings.num_steps,
     )
     state = _resume(checkpoint_path, unet, optimizer, schedule)
-    rows = {key: row for row, key in enumerate(samples.keys)}
-    first_phrase = [0]
-    for phrases in samples.positions:
-        first_phrase.append(first_phrase[-1] + len(phrases))
+    make_batch = batch_maker(samples, device)
     layers = cross_attention_layers(unet, settings.layers, samples.latents_mean.shape[-1])
+    objective = choose_objective(settings.variant)
     with capture_attention(unet, layers) as attention:
         while state.step < settings.num_steps:
             losses: Losses = {}
@@ -131,15 +116,31 @@ def finetune_unet(
             for part in range(settings.gradient_accumulation_steps):
                 micro_step = state.step * settings.gradient_accumulation_steps + part
                 keys = batch_keys(samples.keys, settings.batch_size, settings.seed, micro_step)
-                batch = _make_batch(samples, [rows[key] for key in keys], first_phrase, device)
+                batch = make_batch(keys)
+                # Random numbers are drawn on the CPU, so that they do not depend on the device.
                 generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + micro_step)
+                draws = torch.randn((2, *batch.mean.shape), generator=generator)
                 try:
-                    terms = _losses(unet, noise_scheduler, batch, attention, settings, generator)
+                    terms = forward_losses(
+                        unet,
+                        noise_scheduler,
+                        batch,
+                        draw_timesteps(noise_scheduler, len(batch.mean), generator),
+                        draws,
+                        attention,
+                        objective,
+                        grounding_gradients=settings.token_weight > 0 or settings.pixel_weight > 0,
+                    )
                 except FloatingPointError as error:
                     raise FloatingPointError(
                         f"step {state.step}: {error}. The last checkpoint is {checkpoint_path};"
                         " lower learning_rate or max_grad_norm"
                     ) from error
+                terms["total"] = (
+                    terms["denoising"]
+                    + settings.token_weight * terms["token"]
+                    + settings.pixel_weight * terms["pixel"]
+                )
                 (terms["total"] / settings.gradient_accumulation_steps).backward()
                 for name, value in terms.items():
                     share = float(value.detach()) / settings.gradient_accumulation_steps
@@ -157,81 +158,18 @@ def finetune_unet(
     return state.history
 
 
-@dataclass(frozen=True)
-class _Batch:
-    mean: Float[Tensor, "batch channels height width"]
-    deviation: Float[Tensor, "batch channels height width"]
-    encoder_hidden_states: Float[Tensor, "batch tokens width"]
-    tokens: PhraseTokens
-    grids: dict[int, Tensor]
+def choose_objective(variant: Literal["paper", "released"]) -> Objective:
+    """The grounding terms of a config's objective.
 
-
-def _make_batch(
-    samples: EncodedSamples, rows: Sequence[int], first_phrase: Sequence[int], device: torch.device
-) -> _Batch:
-    phrases = [number for row in rows for number in range(first_phrase[row], first_phrase[row + 1])]
-    return _Batch(
-        mean=samples.latents_mean[rows].to(device),
-        deviation=samples.latents_deviation[rows].to(device),
-        encoder_hidden_states=samples.encoder_hidden_states[rows].to(device),
-        tokens=index_phrase_tokens([samples.positions[row] for row in rows], device),
-        grids={side: grid[phrases].to(device) for side, grid in samples.grids.items()},
-    )
-
-
-def _losses(
-    unet: UNet2DConditionModel,
-    noise_scheduler: SchedulerMixin,
-    batch: _Batch,
-    attention: AttentionMaps,
-    settings: FinetuneSettings,
-    generator: torch.Generator,
-) -> dict[str, Tensor]:
-    # Random numbers are drawn on the CPU, so that they do not depend on the device.
-    draws = torch.randn((2, *batch.mean.shape), generator=generator).to(batch.mean.device)
-    timesteps: Int[Tensor, " batch"] = torch.randint(
-        0, noise_scheduler.config.num_train_timesteps, (len(batch.mean),), generator=generator
-    ).to(batch.mean.device)
-    latents, noise = batch.mean + batch.deviation * draws[0], draws[1]
-    noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
-    attention.select(batch.tokens.columns)
-    predicted = unet(noisy_latents, timesteps, batch.encoder_hidden_states).sample
-    target = denoising_target(noise_scheduler, latents, noise, timesteps)
-    denoising = denoising_loss(predicted, target)
-    if not bool(torch.isfinite(denoising)):
-        raise FloatingPointError(f"the denoising loss is {float(denoising)}")
-    with torch.set_grad_enabled(settings.token_weight > 0 or settings.pixel_weight > 0):
-        grounding = _objective(settings)(attention.maps, batch.tokens, batch.grids)
-    total = (
-        denoising
-        + settings.token_weight * grounding["token"]
-        + settings.pixel_weight * grounding["pixel"]
-    )
-    inside = mean_inside_share(attention.maps, batch.tokens, batch.grids)
-    return {"denoising": denoising, **grounding, "inside": inside, "total": total}
-
-
-def _objective(settings: FinetuneSettings) -> Objective:
-    match settings.variant:
+    Raises:
+        ValueError: If there is no such variant.
+    """
+    match variant:
         case "paper":
             return paper_losses
         case "released":
             return released_losses
-    raise ValueError(f"variant {settings.variant!r} is neither paper nor released")
-
-
-@torch.no_grad()
-def mean_inside_share(maps: Maps, tokens: PhraseTokens, grids: Grids) -> Float[Tensor, ""]:
-    """Share of nouns' attention inside their masks, mean over layers and tokens; 0 without any."""
-    if not len(tokens):
-        return tokens.weight.sum()
-    shares = [
-        inside_share(
-            token_maps(captured, tokens).mean(dim=1), grids[captured.shape[2]][tokens.phrase]
-        ).mean()
-        for captured in maps.values()
-    ]
-    return torch.stack(shares).mean()
+    raise ValueError(f"variant {variant!r} is neither paper nor released")
 
 
 def _resume(checkpoint_path: Path, unet, optimizer, schedule) -> _State:

@@ -12,6 +12,7 @@ from data_schemas.rejections import RejectionReason
 from tests.conftest import MODELS
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
+from tokencompose_core.objectives.tokencompose import paper_losses
 from tokencompose_core.shards.read_shard import GroundedSample
 from tokencompose_core.training.crop import crop_image
 from tokencompose_core.training.encode_shard import (
@@ -21,6 +22,7 @@ from tokencompose_core.training.encode_shard import (
     write_encoded,
 )
 from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
+from tokencompose_core.training.validate import validate_unet
 
 SETTINGS = FinetuneSettings(
     variant="paper",
@@ -299,6 +301,55 @@ def test_loss_that_is_not_finite_stops_the_run_with_its_checkpoint(tmp_path, enc
     spoilt = replace(encoded, latents_mean=encoded.latents_mean * float("nan"))
     with pytest.raises(FloatingPointError, match=r"step 0.*c\.pt"):
         train(spoilt, tmp_path)
+
+
+def test_released_variant_trains_with_its_own_losses(tmp_path, encoded):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = replace(SETTINGS, num_steps=1)
+    _, paper = train(encoded, tmp_path / "a", one)
+    _, released = train(encoded, tmp_path / "b", replace(one, variant="released"))
+    assert released[0]["denoising"] == paper[0]["denoising"]
+    # Two decoder layers of each size: the released pixel loss averages them, the paper's adds them.
+    assert released[0]["pixel"] < 0.8 * paper[0]["pixel"]
+    assert released[0]["token"] != paper[0]["token"]
+
+
+def test_layers_that_the_unet_lacks_are_refused(tmp_path, encoded):
+    with pytest.raises(ValueError, match="'up_16'; it has down_8, down_4, mid_4, up_4, up_8"):
+        train(encoded, tmp_path, replace(SETTINGS, layers=("mid", "up_16")))
+
+
+def test_validation_is_the_mean_over_samples_and_timesteps(encoded):
+    unet, scheduler = make_unet(), DDPMScheduler()
+    whole = validate_unet(
+        unet, scheduler, encoded, paper_losses, layers=("mid", "up"), timesteps=(100, 800)
+    )
+    assert unet.training
+    draws = torch.randn((2, 5, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    latents = encoded.latents_mean + encoded.latents_deviation * draws[0]
+    errors = []
+    for timestep in (100, 800):
+        for row in range(5):
+            noisy = scheduler.add_noise(latents[row], draws[1, row], torch.tensor([timestep]))
+            with torch.no_grad():
+                predicted = unet(
+                    noisy[None], timestep, encoded.encoder_hidden_states[row : row + 1]
+                ).sample
+            errors.append(float((predicted[0] - draws[1, row]).square().mean()))
+    assert whole["denoising"] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+    parts = validate_unet(
+        unet,
+        scheduler,
+        encoded,
+        paper_losses,
+        layers=("mid", "up"),
+        timesteps=(100, 800),
+        batch_size=2,
+    )
+    for name in ("denoising", "token", "pixel"):
+        assert parts[name] == pytest.approx(whole[name], rel=1e-4)
+    assert parts["inside"] == pytest.approx(whole["inside"], rel=0.02)
 
 
 def test_history_is_plain_json(tmp_path, encoded):

@@ -1,0 +1,71 @@
+"""How well a UNet denoises and grounds samples that it was not trained on."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from diffusers import SchedulerMixin, UNet2DConditionModel
+
+from tokencompose_core.attention.capture import capture_attention
+from tokencompose_core.attention.layers import cross_attention_layers
+from tokencompose_core.objectives.tokencompose import Objective
+from tokencompose_core.training.encode_shard import EncodedSamples
+from tokencompose_core.training.step import batch_maker, forward_losses
+
+TIMESTEPS = (100, 300, 500, 700, 900)
+
+
+@torch.no_grad()
+def validate_unet(
+    unet: UNet2DConditionModel,
+    noise_scheduler: SchedulerMixin,
+    samples: EncodedSamples,
+    objective: Objective,
+    *,
+    layers: Sequence[str],
+    timesteps: Sequence[int] = TIMESTEPS,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Losses on held-out samples, every one of them at the same timesteps with its own fixed noise.
+
+    So two networks, or one before and after training, are compared on equal terms.
+
+    Args:
+        unet: The network, on its device.
+        noise_scheduler: The noise schedule of its Stable Diffusion.
+        samples: Held-out samples.
+        objective: The grounding terms.
+        layers: Places and resolutions whose attention is looked at.
+        timesteps: Noise levels.
+        batch_size: Samples denoised at once.
+        seed: Seed of the noise.
+
+    Returns:
+        `denoising`, the terms of the objective and `inside`: means over samples and timesteps.
+    """
+    training = unet.training
+    unet.eval()
+    sums: dict[str, float] = defaultdict(float)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.randn((2, *samples.latents_mean.shape), generator=generator)
+    make_batch = batch_maker(samples, unet.device)
+    names = cross_attention_layers(unet, layers, samples.latents_mean.shape[-1])
+    with capture_attention(unet, names) as attention:
+        for start in range(0, len(samples.keys), batch_size):
+            rows = slice(start, start + batch_size)
+            batch = make_batch(samples.keys[rows])
+            for timestep in timesteps:
+                losses = forward_losses(
+                    unet,
+                    noise_scheduler,
+                    batch,
+                    torch.full((len(batch.mean),), timestep),
+                    draws[:, rows],
+                    attention,
+                    objective,
+                )
+                for name, value in losses.items():
+                    sums[name] += float(value) * len(batch.mean)
+    unet.train(training)
+    return {name: value / len(samples.keys) / len(timesteps) for name, value in sums.items()}
