@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check ui report pocket-report train-pocket bench-train deploy lock format clean
+.PHONY: demo test check ui report pocket-report train-pocket bench-train bench-objectives deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -29,6 +29,9 @@ train-pocket: $(READY)  ## Train the pocket models from nothing (about two and a
 
 bench-train: $(READY)  ## What grounding adds to a step of fine-tuning
 	@$(BIN)/python benchmarks/train_step.py
+
+bench-objectives: $(READY)  ## What each objective does to attention and denoising
+	@$(BIN)/python benchmarks/objectives.py
 
 deploy: $(READY)  ## Register the work pool and all deployments with a running server
 	@$(BIN)/prefect work-pool create --type process --overwrite cpu

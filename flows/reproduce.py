@@ -7,6 +7,7 @@ from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
 from tasks.compare_models import Reproduction, base_model, compare_models, denoising_alone
+from tasks.draw_attention import draw_attention
 from tasks.generate_images import ModelUnderTest
 
 POCKET = ReproduceConfig.load("pocket")
@@ -27,4 +28,5 @@ def reproduce(config: ReproduceConfig = POCKET) -> Reproduction:
     grounded = finetune(dataset, config.finetune, "grounded")
     models.append(ModelUnderTest(label="grounded", stored=grounded))
     scores = evaluate(models, config.evaluate)
-    return compare_models(dataset, models, scores, config)
+    attention = draw_attention(models, config.evaluate)
+    return compare_models(dataset, models, scores, attention, config)

@@ -11,9 +11,9 @@ from tasks.stage import Outcome, open_store
 from tokencompose_core.store.rejections import check_rejected_fraction
 
 # Prefect stores every payload twice and lists all of them at once, so cards are kept small.
-_MOST_IMAGE_BYTES = 120_000
+MOST_IMAGE_BYTES = 120_000
 _MOST_ROWS = 100
-_SHEETS = ("sheet.jpg", "losses.png", "samples.jpg")
+_SHEETS = ("sheet.jpg", "losses.png", "samples.jpg", "layers.jpg")
 
 
 def close_stage(
@@ -108,7 +108,7 @@ def _pictures(outcomes: Sequence[Outcome]) -> list[str]:
     for name in _SHEETS:
         for outcome in outcomes:
             manifest = outcome.manifest
-            if name in manifest.names() and manifest.file(name).num_bytes <= _MOST_IMAGE_BYTES:
+            if name in manifest.names() and manifest.file(name).num_bytes <= MOST_IMAGE_BYTES:
                 kind = "png" if name.endswith(".png") else "jpeg"
                 content = store.path(manifest, name).read_bytes()
                 lines += [picture(content, kind, f"{manifest.stage} {name}"), ""]

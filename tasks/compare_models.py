@@ -11,9 +11,10 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import close_stage
+from tasks.draw_attention import SHEETS
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
 from tasks.score_multigen import ModelScore
-from tasks.stage import STAGE_OPTIONS, Spec, open_store, reuse_or_publish, run_stage
+from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store
 
 REPORT_NAME = "report.html"
@@ -40,6 +41,7 @@ class ReportSpec(Spec):
     title_text: str
     models: list[ModelUnderTest]
     scores: list[ModelScore]
+    attention: Input
 
     def parts(self) -> dict[str, Any]:
         """The data set, the models and the images."""
@@ -48,6 +50,7 @@ class ReportSpec(Spec):
             "title": self.title_text,
             "models": [[model.label, model.identity] for model in self.models],
             "scores": [score.model_dump(exclude={"generated"}) for score in self.scores],
+            "attention": self.attention.digest,
             "images": [[part.digest for part in score.generated] for score in self.scores],
         }
 
@@ -99,6 +102,10 @@ def write_report(spec: ReportSpec) -> Manifest | State:
                         figures=[figure(store.path(manifest, name)) for name in names],
                     )
                 )
+        maps = [spec.attention.path(store) / name for name in SHEETS]
+        sections.append(
+            Section("Where nouns look, by layer, timestep and head", figures=[*map(figure, maps)])
+        )
         sections += _data_sections(store, trace(store, spec.dataset), Section, figure)
         page = render_page(
             spec.title_text,
@@ -116,6 +123,7 @@ def write_report(spec: ReportSpec) -> Manifest | State:
         return {"num_in": len(spec.scores), "num_out": len(spec.scores)}
 
     inputs = {model.lineage: model.identity for model in spec.models}
+    inputs[spec.attention.key] = spec.attention.digest
     return reuse_or_publish(spec, write, inputs)
 
 
@@ -150,11 +158,17 @@ def denoising_alone(config: FinetuneConfig) -> FinetuneConfig:
 
 
 def compare_models(
-    dataset: str, models: list[ModelUnderTest], scores: list[ModelScore], config: ReproduceConfig
+    dataset: str,
+    models: list[ModelUnderTest],
+    scores: list[ModelScore],
+    attention: Input,
+    config: ReproduceConfig,
 ) -> Reproduction:
     """Write the report of a reproduction."""
     title = f"{config.curate.caption_set}, profile {config.profile}"
-    spec = ReportSpec(dataset=dataset, title_text=title, models=models, scores=scores)
+    spec = ReportSpec(
+        dataset=dataset, title_text=title, models=models, scores=scores, attention=attention
+    )
     outcomes = run_stage(write_report, [spec])
     close_stage(outcomes, config.curate.caption_set)
     path = open_store().path(outcomes[0].manifest, REPORT_NAME)

@@ -76,8 +76,14 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         from tokencompose_core.evaluation.prompts import Prompt
         from tokencompose_core.reports.charts import draw_losses
         from tokencompose_core.reports.contact_sheet import draw_sheet
-        from tokencompose_core.training.encode_shard import read_encoded
-        from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
+        from tokencompose_core.training.encode_shard import read_encoded, select_samples
+        from tokencompose_core.training.finetune import (
+            FinetuneSettings,
+            choose_objective,
+            finetune_unet,
+        )
+        from tokencompose_core.training.order import held_out_keys
+        from tokencompose_core.training.validate import validate_unet
 
         config = spec.config
         samples = read_encoded([shard.path(store) for shard in spec.encoded])
@@ -90,18 +96,34 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             [Prompt(i, text, ()) for i, text in enumerate(config.preview_prompts)], 1, config.seed
         )
         sampler = Sampler(50, 7.5, config.resolution, config.resolution)
+        held_out = held_out_keys(samples.keys, config.validation_fraction)
+        noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+
+        def validate() -> dict[str, float]:
+            if not held_out:
+                return {}
+            return validate_unet(
+                pipeline.unet,
+                noise_scheduler,
+                select_samples(samples, held_out),
+                choose_objective(config.objective.variant),
+                layers=config.objective.layers,
+            )
+
         before = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
+        validated_before = validate()
         with Progress(spec.title, config.num_steps, "steps") as progress:
             history = finetune_unet(
                 pipeline.unet,
-                DDPMScheduler.from_config(pipeline.scheduler.config),
-                samples,
+                noise_scheduler,
+                select_samples(samples, set(samples.keys) - held_out),
                 _settings(config, FinetuneSettings),
                 checkpoint_path=store.work_dir(spec.key) / "checkpoint.pt",
                 on_step=lambda step, num_steps, losses: progress.reach(
                     step, " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN)
                 ),
             )
+        validated_after = validate()
         after = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
         pipeline.save_pretrained(folder / MODEL_FOLDER)
         (folder / LOSSES_NAME).write_text(json.dumps(history), "utf-8")
@@ -120,9 +142,16 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             "num_out": len(samples.keys),
             "facts": {
                 "steps": config.num_steps,
+                "held out": len(held_out),
+                **{
+                    f"{name} (held out, {when})": measured[name]
+                    for name in _SHOWN
+                    for when, measured in (("before", validated_before), ("after", validated_after))
+                    if name in measured
+                },
                 **{
                     f"{name} (last tenth)": sum(row[name] for row in last) / len(last)
-                    for name in ("denoising", "token", "pixel", "inside")
+                    for name in _SHOWN
                 },
             },
         }

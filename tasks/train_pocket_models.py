@@ -23,7 +23,7 @@ from tokencompose_core.store.content_store import Store
 
 # Bumped when a trainer's code changes what it trains.
 _VERSIONS = {
-    "clip": 1,
+    "clip": 2,
     "tagger": 1,
     "grounding_dino": 1,
     "sam_hq": 1,

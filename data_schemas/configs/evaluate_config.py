@@ -1,8 +1,8 @@
 """Parameter of the flow `evaluate`: MultiGen."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_schemas.configs.flow_config import FlowConfig, Settings
 
@@ -48,6 +48,24 @@ class DetectorConfig(Settings):
     batch_size: Count
 
 
+class AttentionConfig(Settings):
+    """A prompt whose cross-attention is drawn, model beside model."""
+
+    prompt: str
+    nouns: Annotated[list[str], Field(min_length=1, description="Each occurs in the prompt.")]
+    seed: int
+    heads_of: Annotated[
+        str, Field(description="Layers whose heads are drawn, up_16; empty: the last ones.")
+    ]
+
+    @model_validator(mode="after")
+    def _nouns_are_in_the_prompt(self) -> Self:
+        missing = [noun for noun in self.nouns if noun not in self.prompt]
+        if missing:
+            raise ValueError(f"the prompt {self.prompt!r} does not contain {missing}")
+        return self
+
+
 class EvaluateConfig(FlowConfig):
     """Generate, detect and score: MG2 to MG5 of each model."""
 
@@ -58,4 +76,5 @@ class EvaluateConfig(FlowConfig):
     partition_size: Annotated[Count, Field(description="Prompts a partition.")]
     sampler: SamplerConfig
     detector: DetectorConfig
+    attention: AttentionConfig
     device: Literal["auto", "cpu", "cuda"]

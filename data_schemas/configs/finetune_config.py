@@ -55,6 +55,14 @@ class FinetuneConfig(FlowConfig):
     adam_epsilon: Annotated[float, Field(gt=0.0)]
     max_grad_norm: Annotated[float, Field(gt=0.0)]
     seed: int
+    validation_fraction: Annotated[
+        float,
+        Field(
+            ge=0.0,
+            lt=1.0,
+            description="Share of samples that is not trained on but measured before and after.",
+        ),
+    ]
     checkpoint_every_steps: Annotated[Count, Field(description="State saved to resume from.")]
     encode_batch_size: Count
     preview_prompts: Annotated[

@@ -67,6 +67,8 @@ def test_another_kind_of_source_replaces_the_whole_source():
         (CurateConfig, {"caption_set": "My Set"}, "caption_set"),
         (EvaluateConfig, {"detector": {"query": "a photo"}}, "detector.query"),
         (EvaluateConfig, {"prompts": {"kind": "file"}}, "prompts.file.path"),
+        (EvaluateConfig, {"attention": {"nouns": ["dog"]}}, "attention"),
+        (FinetuneConfig, {"validation_fraction": 1.0}, "validation_fraction"),
         (EvaluateConfig, {"num_images_per_prompt": 0}, "num_images_per_prompt"),
         (ReproduceConfig, {"finetune": {"seeds": 1}}, "finetune.seeds"),
     ],

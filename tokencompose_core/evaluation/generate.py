@@ -85,6 +85,7 @@ def generate_images(
     *,
     batch_size: int,
     on_batch: Callable[[int], None] = lambda count: None,
+    on_step_end: Callable[..., dict] | None = None,
 ) -> list[Image.Image]:
     """Generate the requested images in order.
 
@@ -97,6 +98,7 @@ def generate_images(
         sampler: Steps, guidance and size.
         batch_size: Images generated at once.
         on_batch: Told how many images were made.
+        on_step_end: The pipeline's `callback_on_step_end`.
     """
     images: list[Image.Image] = []
     for start in range(0, len(requests), batch_size):
@@ -108,6 +110,7 @@ def generate_images(
             num_inference_steps=sampler.num_inference_steps,
             guidance_scale=sampler.guidance_scale,
             generator=[torch.Generator().manual_seed(request.seed) for request in batch],
+            callback_on_step_end=on_step_end,
         ).images
         on_batch(len(batch))
     return images

@@ -1,7 +1,7 @@
 """Everything of a shard that training needs and that no step changes."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,6 +50,27 @@ class EncodedSamples:
 def map_sides(num_levels: int, latent_side: int) -> list[int]:
     """Sides of the attention maps of a UNet with so many levels, largest first."""
     return [map_side(latent_side, level) for level in range(num_levels)]
+
+
+def select_samples(samples: EncodedSamples, keys: Collection[str]) -> EncodedSamples:
+    """Those of the samples that have one of the keys, in their order."""
+    rows: list[int] = []
+    phrases: list[int] = []
+    number = 0
+    for row, (key, own) in enumerate(zip(samples.keys, samples.positions, strict=True)):
+        if key in keys:
+            rows.append(row)
+            phrases += range(number, number + len(own))
+        number += len(own)
+    return EncodedSamples(
+        keys=[samples.keys[row] for row in rows],
+        captions=[samples.captions[row] for row in rows],
+        positions=[samples.positions[row] for row in rows],
+        latents_mean=samples.latents_mean[rows],
+        latents_deviation=samples.latents_deviation[rows],
+        encoder_hidden_states=samples.encoder_hidden_states[rows],
+        grids={side: grid[phrases] for side, grid in samples.grids.items()},
+    )
 
 
 @torch.inference_mode()

@@ -26,6 +26,27 @@ def batch_keys(keys: Sequence[str], batch_size: int, seed: int, step: int) -> li
     return result
 
 
+def held_out_keys(keys: Sequence[str], fraction: float) -> set[str]:
+    """Keys that are not trained on but validated with.
+
+    Whether a key is among them depends on the key alone, so samples that join the set later move
+    none from one side to the other.
+
+    Args:
+        keys: Keys of all samples.
+        fraction: Expected share of them.
+
+    Raises:
+        ValueError: If no key would be left to train on.
+    """
+    chosen = {key for key in keys if int(text_digest(f"held-out-{key}")[:8], 16) < fraction * 16**8}
+    if len(chosen) == len(keys):
+        raise ValueError(
+            f"validation_fraction {fraction} holds all {len(keys)} samples out; lower it, or set 0"
+        )
+    return chosen
+
+
 @lru_cache(maxsize=4)
 def _epoch_order(keys: tuple[str, ...], seed: int, epoch: int) -> list[str]:
     return sorted(keys, key=lambda key: text_digest(f"{seed}-{epoch}-{key}"))

@@ -19,6 +19,7 @@ from tokencompose_core.training.encode_shard import (
     encode_samples,
     map_sides,
     read_encoded,
+    select_samples,
     write_encoded,
 )
 from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
@@ -156,6 +157,17 @@ def test_encoded_samples_survive_the_disk(tmp_path, encoded):
     assert torch.equal(again.latents_mean, encoded.latents_mean)
     assert all(torch.equal(again.grids[side], grid) for side, grid in encoded.grids.items())
     assert len(read_encoded([tmp_path / "a", tmp_path / "b"]).keys) == 10
+
+
+def test_selected_samples_keep_their_phrases(frozen_parts):
+    samples = make_samples()
+    samples[1] = replace(samples[1], spans=[], masks=[])
+    encoded, _ = encode(frozen_parts, samples)
+    part = select_samples(encoded, {"004", "001", "000"})
+    assert part.keys == ["000", "001", "004"]
+    assert [len(phrases) for phrases in part.positions] == [2, 0, 2]
+    assert torch.equal(part.latents_mean, encoded.latents_mean[[0, 1, 4]])
+    assert torch.equal(part.grids[8], encoded.grids[8][[0, 1, 6, 7]])
 
 
 def test_lost_phrases_are_reported_and_their_samples_stay(frozen_parts):

@@ -1,6 +1,8 @@
 from collections import Counter
 
-from tokencompose_core.training.order import batch_keys
+import pytest
+
+from tokencompose_core.training.order import batch_keys, held_out_keys
 
 KEYS = [f"{n:03d}" for n in range(10)]
 
@@ -19,3 +21,17 @@ def test_order_depends_on_seed_and_keys_alone():
 
 def test_batch_may_be_larger_than_the_set():
     assert Counter(batch_keys(KEYS, 25, 0, 0)).most_common()[0][1] == 3
+
+
+def test_held_out_samples_stay_when_others_join():
+    many = [f"{n:05d}" for n in range(4000)]
+    chosen = held_out_keys(many, 0.1)
+    assert 320 < len(chosen) < 480
+    assert held_out_keys(many[:1000], 0.1) == chosen & set(many[:1000])
+    assert held_out_keys(many, 0.0) == set()
+
+
+def test_something_is_left_to_train_on():
+    one = next(iter(held_out_keys([f"{n}" for n in range(100)], 0.5)))
+    with pytest.raises(ValueError, match=r"validation_fraction 0\.5 holds all 1 samples out"):
+        held_out_keys([one], 0.5)

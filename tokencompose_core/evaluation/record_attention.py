@@ -1,0 +1,136 @@
+"""Where the nouns of a prompt look while an image is generated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers import StableDiffusionPipeline
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from tokencompose_core.attention.capture import capture_attention
+from tokencompose_core.attention.layers import cross_attention_layers, layer_key
+from tokencompose_core.evaluation.generate import ImageRequest, Sampler, generate_images
+from tokencompose_core.nouns.token_positions import token_positions
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """Attention of the nouns of a prompt at every step of the sampler.
+
+    Attributes:
+        image: What was generated.
+        nouns: The nouns, in the order of the maps.
+        timesteps: Timestep of each step, from noise to image.
+        maps: For each place and resolution, `up_16`, the maps of its layers, heads as they are:
+            `(steps, layers, heads, height, width, nouns)`. That of a noun is the mean over its
+            tokens.
+    """
+
+    image: Image.Image
+    nouns: tuple[str, ...]
+    timesteps: tuple[int, ...]
+    maps: dict[str, Float[Tensor, "steps layers heads height width nouns"]]
+
+    def by_layer(self) -> dict[str, Float[Tensor, "height width nouns"]]:
+        """Means over steps, layers of a resolution, and heads."""
+        return {key: maps.mean(dim=(0, 1, 2)) for key, maps in self.maps.items()}
+
+    def by_head(self, key: str) -> Float[Tensor, "heads height width nouns"]:
+        """Means over steps, and over the layers of a place and resolution.
+
+        Raises:
+            KeyError: If there is no such layer.
+        """
+        return self.maps[key].mean(dim=(0, 1))
+
+    def by_timestep(
+        self, places: Sequence[str] = ("mid", "up")
+    ) -> Float[Tensor, "steps height width nouns"]:
+        """Means over heads and over all layers of some places, enlarged to the largest of them."""
+        chosen = [
+            maps.mean(dim=2) for key, maps in self.maps.items() if key.split("_")[0] in places
+        ]
+        size = max(maps.shape[2] for maps in chosen), max(maps.shape[3] for maps in chosen)
+        enlarged = []
+        for maps in chosen:
+            steps, layers = maps.shape[:2]
+            flat = maps.flatten(0, 1).permute(0, 3, 1, 2)
+            flat = F.interpolate(flat, size=size, mode="bilinear")
+            enlarged.append(flat.permute(0, 2, 3, 1).unflatten(0, (steps, layers)))
+        return torch.cat(enlarged, dim=1).mean(dim=1)
+
+
+def find_nouns(prompt: str, nouns: Sequence[str]) -> list[tuple[int, int]]:
+    """Start and end of the first occurrence of each noun.
+
+    Raises:
+        ValueError: If a noun is not in the prompt.
+    """
+    spans = []
+    for noun in nouns:
+        start = prompt.find(noun)
+        if start < 0:
+            raise ValueError(f"the prompt {prompt!r} does not contain {noun!r}")
+        spans.append((start, start + len(noun)))
+    return spans
+
+
+@torch.inference_mode()
+def record_attention(
+    pipeline: StableDiffusionPipeline,
+    tokenizer: PreTrainedTokenizerFast,
+    request: ImageRequest,
+    sampler: Sampler,
+) -> AttentionRecord:
+    """Generate an image and keep the cross-attention of its prompt's nouns.
+
+    Of classifier-free guidance's two passes the one with the prompt is kept.
+
+    Args:
+        pipeline: A loaded Stable Diffusion.
+        tokenizer: The fast tokenizer of its text encoder.
+        request: The image; its prompt's categories are the nouns.
+        sampler: Steps, guidance and size.
+
+    Raises:
+        ValueError: If a category is not in the prompt, or lies beyond the text encoder's limit.
+    """
+    nouns = request.prompt.categories
+    positions = token_positions(
+        tokenizer, request.prompt.text, find_nouns(request.prompt.text, nouns)
+    )
+    beyond = [noun for noun, own in zip(nouns, positions, strict=True) if not own]
+    if beyond:
+        raise ValueError(f"{beyond} lie beyond the {tokenizer.model_max_length} tokens of a prompt")
+    unet = pipeline.unet
+    side = max(sampler.height, sampler.width) // pipeline.vae_scale_factor
+    layers = cross_attention_layers(unet, ("down", "mid", "up"), side)
+    tokens = torch.tensor([token for own in positions for token in own])
+    steps: list[dict[str, list[Tensor]]] = []
+    timesteps: list[int] = []
+    with capture_attention(unet, layers) as attention:
+
+        def keep(pipeline, step: int, timestep: Tensor, values: dict) -> dict:
+            maps: dict[str, list[Tensor]] = {}
+            for name, captured in attention.maps.items():
+                of_nouns = [part.mean(dim=-1) for part in captured[-1].split(widths, dim=-1)]
+                key = layer_key(unet, name, side)
+                maps.setdefault(key, []).append(torch.stack(of_nouns, dim=-1).cpu())
+            steps.append(maps)
+            timesteps.append(int(timestep))
+            return values
+
+        widths = [len(own) for own in positions]
+        passes = 2 if sampler.guidance_scale > 1 else 1
+        attention.select(tokens.expand(passes, -1).to(unet.device))
+        (image,) = generate_images(pipeline, [request], sampler, batch_size=1, on_step_end=keep)
+    return AttentionRecord(
+        image=image,
+        nouns=tuple(nouns),
+        timesteps=tuple(timesteps),
+        maps={key: torch.stack([torch.stack(maps[key]) for maps in steps]) for key in steps[0]},
+    )
