@@ -17,6 +17,7 @@ from tokencompose_core.checkpoints.locate import identity, local_or_hub
 from tokencompose_core.store.content_store import Store
 
 MODEL_FOLDER = "model/"
+LORA_FOLDER = "lora/"
 LOSSES_NAME = "losses.json"
 _PREVIEW_BATCH = 4
 _OUTSIDE_KEY = {
@@ -60,7 +61,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
     """Fine-tune the UNet, resuming from the newest checkpoint if there is one.
 
     Reads: encoded shards and the base model.
-    Writes: `model/`, a diffusers folder; `losses.json` with the losses of every step; curves, and
+    Writes: `model/`, a diffusers folder; `lora/`, if LoRA layers were trained; `losses.json` with the losses of every step; curves, and
         samples of fixed prompts before and after.
     """
 
@@ -83,6 +84,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             finetune_unet,
         )
         from tokencompose_core.training.order import held_out_keys
+        from tokencompose_core.training.trainable import save_model
         from tokencompose_core.training.validate import validate_unet
 
         config = spec.config
@@ -118,14 +120,14 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
                 noise_scheduler,
                 select_samples(samples, set(samples.keys) - held_out),
                 _settings(config, FinetuneSettings),
-                checkpoint_path=store.work_dir(spec.key) / "checkpoint.pt",
+                checkpoint_dir=store.work_dir(spec.key),
                 on_step=lambda step, num_steps, losses: progress.reach(
                     step, " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN)
                 ),
             )
         validated_after = validate()
         after = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
-        pipeline.save_pretrained(folder / MODEL_FOLDER)
+        save_model(pipeline, config.trainable, folder / MODEL_FOLDER, folder / LORA_FOLDER)
         (folder / LOSSES_NAME).write_text(json.dumps(history), "utf-8")
         draw_losses(history, folder / "losses.png")
         draw_sheet(

@@ -42,6 +42,11 @@ class FinetuneConfig(FlowConfig):
         Field(description="How a mask shrinks to an attention map's resolution."),
     ]
     objective: ObjectiveConfig
+    trainable: Annotated[
+        Literal["unet", "cross_attention_keys", "cross_attention_keys_values", "lora"],
+        Field(description="Which weights of the UNet are trained."),
+    ]
+    lora_rank: Annotated[Count, Field(description="Of the LoRA layers, if they are trained.")]
     num_steps: Annotated[Count, Field(description="Optimizer steps.")]
     batch_size: Count
     gradient_accumulation_steps: Count

@@ -1,8 +1,7 @@
 """Fine-tune a UNet with the denoising, token and pixel losses."""
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +13,11 @@ from torch import nn
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.objectives.tokencompose import Objective, paper_losses, released_losses
+from tokencompose_core.training.checkpoint import load_newest_checkpoint, save_checkpoint
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.order import batch_keys
 from tokencompose_core.training.step import batch_maker, draw_timesteps, forward_losses
+from tokencompose_core.training.trainable import Trainable, choose_trainable
 
 Losses = dict[str, float]
 OnStep = Callable[[int, int, Losses], None]
@@ -30,6 +31,8 @@ class FinetuneSettings:
     token_weight: float
     pixel_weight: float
     layers: tuple[str, ...]
+    trainable: Trainable
+    lora_rank: int
     num_steps: int
     batch_size: int
     gradient_accumulation_steps: int
@@ -60,7 +63,7 @@ def finetune_unet(
     samples: EncodedSamples,
     settings: FinetuneSettings,
     *,
-    checkpoint_path: Path,
+    checkpoint_dir: Path,
     on_step: OnStep = lambda step, num_steps, losses: None,
 ) -> list[dict[str, float]]:
     """Train the UNet in place with Eq. 7 of TokenCompose (arXiv:2312.03626).
@@ -77,7 +80,7 @@ def finetune_unet(
         noise_scheduler: The noise schedule of its Stable Diffusion.
         samples: Encoded samples.
         settings: Length, speed, weights.
-        checkpoint_path: State is written here and resumed from here.
+        checkpoint_dir: Checkpoints are written here and resumed from here.
         on_step: Told of every optimizer step and its losses.
 
     Returns:
@@ -86,12 +89,16 @@ def finetune_unet(
 
     Raises:
         FloatingPointError: If a loss is not finite; the last checkpoint is kept.
+        ValueError: If the checkpoints are of a run with other settings, or the UNet lacks a layer.
     """
     device = unet.device
     unet.train()
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    parameters = [p for p in unet.parameters() if p.requires_grad]
+    trained = choose_trainable(
+        unet, settings.trainable, lora_rank=settings.lora_rank, seed=settings.seed
+    )
+    parameters = list(trained.values())
     optimizer = torch.optim.AdamW(
         parameters,
         lr=settings.learning_rate,
@@ -105,7 +112,7 @@ def finetune_unet(
         num_warmup_steps=settings.lr_warmup_steps,
         num_training_steps=settings.num_steps,
     )
-    state = _resume(checkpoint_path, unet, optimizer, schedule)
+    state = _resume(checkpoint_dir, settings, trained, optimizer, schedule)
     make_batch = batch_maker(samples, device)
     layers = cross_attention_layers(unet, settings.layers, samples.latents_mean.shape[-1])
     objective = choose_objective(settings.variant)
@@ -133,7 +140,7 @@ def finetune_unet(
                     )
                 except FloatingPointError as error:
                     raise FloatingPointError(
-                        f"step {state.step}: {error}. The last checkpoint is {checkpoint_path};"
+                        f"step {state.step}: {error}. The last checkpoint is in {checkpoint_dir};"
                         " lower learning_rate or max_grad_norm"
                     ) from error
                 terms["total"] = (
@@ -153,7 +160,15 @@ def finetune_unet(
             state.history.append({"step": state.step, **losses})
             on_step(state.step, settings.num_steps, losses)
             if state.step % settings.checkpoint_every_steps == 0:
-                _save(checkpoint_path, unet, optimizer, schedule, state)
+                values = {
+                    "settings": _deciding(settings),
+                    "trained": {name: p.detach() for name, p in trained.items()},
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "step": state.step,
+                    "history": state.history,
+                }
+                save_checkpoint(checkpoint_dir, state.step, values)
     unet.eval()
     return state.history
 
@@ -172,27 +187,28 @@ def choose_objective(variant: Literal["paper", "released"]) -> Objective:
     raise ValueError(f"variant {variant!r} is neither paper nor released")
 
 
-def _resume(checkpoint_path: Path, unet, optimizer, schedule) -> _State:
-    if not checkpoint_path.is_file():
+def _resume(
+    folder: Path, settings: FinetuneSettings, trained: dict[str, nn.Parameter], optimizer, schedule
+) -> _State:
+    saved = load_newest_checkpoint(folder)
+    if saved is None:
         return _State()
-    saved: dict[str, Any] = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-    unet.load_state_dict(saved["unet"])
+    own = _deciding(settings)
+    differing = [name for name, value in own.items() if saved["settings"].get(name) != value]
+    if differing:
+        raise ValueError(
+            f"the checkpoints in {folder} are of a run with another {', '.join(differing)};"
+            " remove them, or give the run a folder of its own"
+        )
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(saved["trained"][name])
     optimizer.load_state_dict(saved["optimizer"])
     schedule.load_state_dict(saved["schedule"])
     return _State(saved["step"], saved["history"])
 
 
-def _save(checkpoint_path: Path, unet, optimizer, schedule, state: _State) -> None:
-    checkpoint_path.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint_path.with_suffix(".partial")
-    torch.save(
-        {
-            "unet": unet.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "step": state.step,
-            "history": state.history,
-        },
-        partial,
-    )
-    os.replace(partial, checkpoint_path)
+def _deciding(settings: FinetuneSettings) -> dict[str, Any]:
+    values = {**asdict(settings), "layers": list(settings.layers)}
+    del values["checkpoint_every_steps"]
+    return values

@@ -1,4 +1,9 @@
 import json
+import multiprocessing
+import os
+import random
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +17,13 @@ from data_schemas.rejections import RejectionReason
 from tests.conftest import MODELS
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
+from tokencompose_core.evaluation.generate import (
+    Sampler,
+    generate_images,
+    load_pipeline,
+    request_images,
+)
+from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.objectives.tokencompose import paper_losses
 from tokencompose_core.shards.read_shard import GroundedSample
 from tokencompose_core.training.crop import crop_image
@@ -23,6 +35,7 @@ from tokencompose_core.training.encode_shard import (
     write_encoded,
 )
 from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
+from tokencompose_core.training.trainable import choose_trainable, save_model
 from tokencompose_core.training.validate import validate_unet
 
 SETTINGS = FinetuneSettings(
@@ -30,6 +43,8 @@ SETTINGS = FinetuneSettings(
     token_weight=0.05,
     pixel_weight=0.01,
     layers=("mid", "up"),
+    trainable="unet",
+    lora_rank=2,
     num_steps=6,
     batch_size=3,
     gradient_accumulation_steps=2,
@@ -204,7 +219,7 @@ def test_shard_without_samples_is_encoded_to_nothing(frozen_parts, encoded, tmp_
 def train(encoded, tmp_path, settings=SETTINGS, unet=None, **options):
     unet = unet or make_unet()
     history = finetune_unet(
-        unet, DDPMScheduler(), encoded, settings, checkpoint_path=tmp_path / "c.pt", **options
+        unet, DDPMScheduler(), encoded, settings, checkpoint_dir=tmp_path / "run", **options
     )
     return unet, history
 
@@ -226,6 +241,141 @@ def test_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path, en
     assert again == history
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def train_in_a_process_of_its_own(encoded, folder, settings):
+    torch.set_num_threads(1)
+    train(encoded, folder, settings)
+    os._exit(0)
+
+
+def newest_step(folder):
+    return max(
+        (int(path.stem.split("-")[1]) for path in folder.rglob("checkpoint-*.pt")), default=0
+    )
+
+
+def test_run_killed_twenty_times_ends_with_the_same_weights(tmp_path, encoded):
+    """`kill -9` at random moments, each some steps after the last."""
+    settings = replace(SETTINGS, num_steps=120, gradient_accumulation_steps=1, batch_size=2)
+    settings = replace(settings, checkpoint_every_steps=1)
+    rng = random.Random(0)
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        target = newest_step(tmp_path) + rng.randint(1, 4)
+        process = context.Process(
+            target=train_in_a_process_of_its_own, args=(encoded, tmp_path / "b", settings)
+        )
+        process.start()
+        while newest_step(tmp_path) < target:
+            assert process.is_alive()
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.05))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert newest_step(tmp_path) < settings.num_steps
+    seen = []
+    resumed, again = train(
+        encoded, tmp_path / "b", settings, on_step=lambda step, *_: seen.append(step)
+    )
+    assert seen[0] > 20
+    whole, history = train(encoded, tmp_path / "a", settings)
+    assert again == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, encoded, caplog):
+    def die_at_five(step, num_steps, losses):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    whole, _ = train(encoded, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            encoded,
+            tmp_path / "b",
+            replace(SETTINGS, checkpoint_every_steps=1),
+            on_step=die_at_five,
+        )
+    kept = sorted(path.name for path in (tmp_path / "b/run").iterdir())
+    assert kept == ["checkpoint-00000003.pt", "checkpoint-00000004.pt"]
+    newest = tmp_path / "b/run" / kept[1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    seen = []
+    resumed, _ = train(encoded, tmp_path / "b", on_step=lambda step, *_: seen.append(step))
+    assert seen == [4, 5, 6]
+    assert "checkpoint-00000004.pt cannot be read" in caplog.text
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_checkpoint_of_other_settings_is_refused(tmp_path, encoded):
+    train(encoded, tmp_path)
+    with pytest.raises(ValueError, match=r"another token_weight, seed; remove them"):
+        train(encoded, tmp_path, replace(SETTINGS, token_weight=0.1, seed=4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("cross_attention_keys", (".attn2.to_k.",)),
+        ("cross_attention_keys_values", (".attn2.to_k.", ".attn2.to_v.")),
+        ("lora", ("lora_A", "lora_B")),
+    ],
+)
+def test_only_the_chosen_weights_change(tmp_path, encoded, kind, names):
+    unet, before = make_unet(), make_unet().state_dict()
+    train(encoded, tmp_path, replace(SETTINGS, trainable=kind), unet)
+    changed = set()
+    for name, value in unet.state_dict().items():
+        old = before.get(name.replace(".base_layer", ""))
+        if old is None or not torch.equal(old, value):
+            changed.add(name)
+    assert changed
+    assert all(any(part in name for part in names) for name in changed)
+
+
+def test_lora_is_resumed_and_saved_for_diffusers(tmp_path, encoded):
+    settings = replace(SETTINGS, trainable="lora", learning_rate=1e-2)
+
+    def die_at_five(step, num_steps, losses):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    whole, history = train(encoded, tmp_path / "a", settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(encoded, tmp_path / "b", settings, on_step=die_at_five)
+    resumed, again = train(encoded, tmp_path / "b", settings)
+    assert again == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_saved_lora_and_saved_folder_draw_the_same(tmp_path):
+    requests = request_images([Prompt(0, "a photo of a cat.", ("cat",))], 1, 0)
+    sampler = Sampler(num_inference_steps=3, guidance_scale=7.5, height=64, width=64)
+
+    def draw(pipeline):
+        (image,) = generate_images(pipeline, requests, sampler, batch_size=1)
+        return np.asarray(image).astype(int)
+
+    base = load_pipeline(MODELS / "stable_diffusion")
+    plain = draw(base)
+    chosen = choose_trainable(base.unet, "lora", lora_rank=4, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in chosen.items():
+            if "lora_B" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    tuned = draw(base)
+    assert np.abs(tuned - plain).max() > 20
+    save_model(base, "lora", tmp_path / "model", tmp_path / "lora")
+    assert np.abs(draw(load_pipeline(tmp_path / "model")) - tuned).max() <= 2
+    again = load_pipeline(MODELS / "stable_diffusion")
+    again.load_lora_weights(tmp_path / "lora", weight_name="pytorch_lora_weights.safetensors")
+    assert np.abs(draw(again) - tuned).max() <= 2
 
 
 def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
@@ -311,7 +461,7 @@ def test_without_weights_the_losses_are_measured_and_do_not_train(tmp_path, enco
 
 def test_loss_that_is_not_finite_stops_the_run_with_its_checkpoint(tmp_path, encoded):
     spoilt = replace(encoded, latents_mean=encoded.latents_mean * float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 0.*c\.pt"):
+    with pytest.raises(FloatingPointError, match=r"step 0.*run; lower"):
         train(spoilt, tmp_path)
 
 
