@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
 
 from data_schemas.configs.reproduce_config import ReproduceConfig
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, TerminationSignal):
+        print("Stopped. The same command goes on from what is stored.", file=sys.stderr)
+        return 130
     return 0
 
 

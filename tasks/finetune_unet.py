@@ -61,8 +61,8 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
     """Fine-tune the UNet, resuming from the newest checkpoint if there is one.
 
     Reads: encoded shards and the base model.
-    Writes: `model/`, a diffusers folder; `lora/`, if LoRA layers were trained; `losses.json` with the losses of every step; curves, and
-        samples of fixed prompts before and after.
+    Writes: `model/`, a diffusers folder; `lora/`, if LoRA layers were trained; `losses.json` with
+        the losses of every step; curves, and samples of fixed prompts before and after.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:

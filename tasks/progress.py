@@ -1,6 +1,7 @@
 """Show how far long work is, in the terminal and in the Prefect UI."""
 
 import re
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,20 @@ from tqdm import tqdm
 
 _SECONDS_BEFORE_ARTIFACT = 3.0
 _SECONDS_BETWEEN_UPDATES = 2.0
+
+
+# Set when a flow is interrupted: its tasks run in threads of their own, which no signal reaches.
+STOP = threading.Event()
+
+
+def stop_if_asked() -> None:
+    """Leave a task whose flow was interrupted.
+
+    Raises:
+        KeyboardInterrupt: If it was.
+    """
+    if STOP.is_set():
+        raise KeyboardInterrupt("the flow run was interrupted")
 
 
 class Progress:
@@ -54,7 +69,12 @@ class Progress:
         self.bar.close()
 
     def advance(self, count: int, note: str = "") -> None:
-        """Say that `count` more units are done."""
+        """Say that `count` more units are done.
+
+        Raises:
+            KeyboardInterrupt: If the flow was interrupted.
+        """
+        stop_if_asked()
         if note:
             self.bar.set_postfix_str(note, refresh=False)
         self.done += count

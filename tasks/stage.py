@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from data_schemas.manifest import Manifest
-from tasks.progress import Progress
+from tasks.progress import STOP, Progress, stop_if_asked
 from tasks.quiet import hush_libraries
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import files_digest, make_key
@@ -127,6 +127,7 @@ def reuse_or_publish(
     Returns:
         The manifest, in a state named `Reused` if the output was there already.
     """
+    stop_if_asked()
     store = open_store()
     manifest = store.find(spec.key)
     if manifest is not None:
@@ -189,6 +190,7 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
         Exception: What the first failed run raised, once all runs have ended.
     """
     store = open_store()
+    STOP.clear()
     futures = [
         work.with_options(refresh_cache=store.find(spec.key) is None).submit(spec) for spec in specs
     ]
@@ -196,7 +198,11 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     failure: Exception | None = None
     with Progress(specs[0].stage, len(specs), "partitions") as progress:
         for future in futures:
-            future.wait()
+            try:
+                future.wait()
+            except BaseException:  # Ctrl-C, or the worker's signal to end
+                STOP.set()
+                raise
             progress.advance(1)
             try:
                 manifest = Manifest.model_validate(future.result())

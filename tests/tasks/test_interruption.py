@@ -1,0 +1,53 @@
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from prefect import flow, task
+
+from tasks.progress import STOP, Progress
+from tasks.stage import ONE_AT_A_TIME, STAGE_OPTIONS, Spec, reuse_or_publish, run_stage
+
+
+class EndlessSpec(Spec):
+    stage: ClassVar[str] = "endless"
+    version: ClassVar[int] = 1
+
+    number: int
+
+    def parts(self) -> dict[str, Any]:
+        return {"number": self.number}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_interrupted_flow_stops_its_tasks_and_starts_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKENCOMPOSE_STORE", str(tmp_path))
+    started = []
+
+    @task(name="endless", **STAGE_OPTIONS)
+    def endless(spec: EndlessSpec):
+        def write(folder: Path, store) -> dict[str, Any]:
+            started.append(spec.number)
+            with Progress("endless", 1, "steps") as progress:
+                for step in range(1000):
+                    if step == 3:
+                        os.kill(os.getpid(), signal.SIGINT)  # what Ctrl-C does
+                    time.sleep(0.05)
+                    progress.advance(0)
+            return {}
+
+        return reuse_or_publish(spec, write)
+
+    @flow(task_runner=ONE_AT_A_TIME)
+    def interrupted():
+        run_stage(endless, [EndlessSpec(number=n) for n in range(3)])
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - begin < 30
+    assert started == [0]
+    assert not list(tmp_path.glob("endless-*"))
+    STOP.clear()
