@@ -1,6 +1,7 @@
 """Stage `finetune`: a Stable Diffusion whose nouns know their places."""
 
 import json
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from data_schemas.manifest import Manifest
 from tasks.cards import close_stage
 from tasks.devices import resolve_device
 from tasks.progress import Progress
-from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.stage import PACKAGES, STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity, local_or_hub
 from tokencompose_core.store.content_store import Store
 
@@ -83,6 +84,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             choose_objective,
             finetune_unet,
         )
+        from tokencompose_core.training.model_card import write_model_card
         from tokencompose_core.training.order import held_out_keys
         from tokencompose_core.training.trainable import save_model
         from tokencompose_core.training.validate import validate_unet
@@ -128,6 +130,27 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         validated_after = validate()
         after = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
         save_model(pipeline, config.trainable, folder / MODEL_FOLDER, folder / LORA_FOLDER)
+        last = history[-max(1, len(history) // 10) :]
+        measured = {
+            **{
+                f"{name} (held out, {when})": values[name]
+                for name in _SHOWN
+                for when, values in (("before", validated_before), ("after", validated_after))
+                if name in values
+            },
+            **{f"{name} (last tenth)": sum(r[name] for r in last) / len(last) for name in _SHOWN},
+        }
+        write_model_card(
+            folder / MODEL_FOLDER,
+            # Of a folder the name alone: where it lies is nobody else's business.
+            base_model=Path(config.base_model).name
+            if Path(config.base_model).is_dir()
+            else config.base_model,
+            settings=config.model_dump(exclude={"device", "base_model"}),
+            data_digests=[shard.digest for shard in spec.encoded],
+            measured=measured,
+            versions={name: package_version(name) for name in PACKAGES},
+        )
         (folder / LOSSES_NAME).write_text(json.dumps(history), "utf-8")
         draw_losses(history, folder / "losses.png")
         draw_sheet(
@@ -138,24 +161,10 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             side=128,
             label_lines=4,
         ).save(folder / "samples.jpg", quality=85)
-        last = history[-max(1, len(history) // 10) :]
         return {
             "num_in": len(samples.keys),
             "num_out": len(samples.keys),
-            "facts": {
-                "steps": config.num_steps,
-                "held out": len(held_out),
-                **{
-                    f"{name} (held out, {when})": measured[name]
-                    for name in _SHOWN
-                    for when, measured in (("before", validated_before), ("after", validated_after))
-                    if name in measured
-                },
-                **{
-                    f"{name} (last tenth)": sum(row[name] for row in last) / len(last)
-                    for name in _SHOWN
-                },
-            },
+            "facts": {"steps": config.num_steps, "held out": len(held_out), **measured},
         }
 
     inputs = {shard.key: shard.digest for shard in spec.encoded}

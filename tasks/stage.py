@@ -23,7 +23,7 @@ from tasks.quiet import hush_libraries
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import files_digest, make_key
 
-_PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "flair", "groundingdino-py")
+PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "flair", "groundingdino-py")
 
 
 class Spec(BaseModel, ABC):
@@ -138,7 +138,7 @@ def reuse_or_publish(
         spec.stage,
         lambda folder: write(folder, store),
         inputs=inputs,
-        provenance={name: package_version(name) for name in _PACKAGES},
+        provenance={name: package_version(name) for name in PACKAGES},
     )
     store.clear_work_dir(spec.key)
     return manifest

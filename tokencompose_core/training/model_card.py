@@ -1,0 +1,74 @@
+"""What a fine-tuned model is made of, in the form that model hubs show."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+_HOW_TO = """```python
+from diffusers import StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained("path/to/this/folder")
+image = pipeline("a photo of a cat, a wine glass, and a kite.").images[0]
+```"""
+
+
+def write_model_card(
+    folder: Path,
+    *,
+    base_model: str,
+    settings: Mapping[str, Any],
+    data_digests: Sequence[str],
+    measured: Mapping[str, float],
+    versions: Mapping[str, str],
+) -> None:
+    """Write `README.md` into a model's folder.
+
+    Args:
+        folder: Folder of the model.
+        base_model: What training started from.
+        settings: The whole config of the training, seed included.
+        data_digests: Digests of the encoded shards that it was trained on.
+        measured: Figures of the training.
+        versions: Versions of the packages that decide the outcome.
+    """
+    data = ModelCardData(
+        base_model=base_model,
+        library_name="diffusers",
+        pipeline_tag="text-to-image",
+        tags=["tokencompose", "stable-diffusion"],
+    )
+    lines = [
+        "---",
+        data.to_yaml(),
+        "---",
+        "",
+        "# Stable Diffusion, fine-tuned with grounded nouns",
+        "",
+        "The cross-attention of each noun was trained to fall on that noun's segmentation mask"
+        " (TokenCompose, arXiv:2312.03626).",
+        "",
+        _HOW_TO,
+        "",
+        "## Training",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4f} |" for name, value in measured.items()),
+        "",
+        "```json",
+        json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False),
+        "```",
+        "",
+        "## Data",
+        "",
+        *(f"- `sha256:{digest}`" for digest in data_digests),
+        "",
+        "## Versions",
+        "",
+        *(f"- {name} {version}" for name, version in versions.items()),
+        "",
+    ]
+    (folder / "README.md").write_text("\n".join(lines), "utf-8")
