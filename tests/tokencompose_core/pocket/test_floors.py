@@ -31,9 +31,6 @@ def missed(figures: list[Figure]) -> list[str]:
     return [f"{f.model}: {f.name} is {f.value:.3f}" for f in figures if not f.reached]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="0.87 after 1600 steps; the floor of 0.95 wants more of them"
-)
 def test_clip_prefers_the_right_caption(held_out):
     assert not missed(measure_captions.measure_clip(MODELS, held_out))
 
@@ -46,9 +43,6 @@ def test_grounding_dino_finds_what_is_there_alone(held_out, thresholds):
     assert not missed(measure_masks.measure_grounding_dino(MODELS, held_out, thresholds, seed=SEED))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="0.889 after 1000 steps; the floor of 0.90 wants more of them"
-)
 def test_sam_hq_segments_true_boxes(held_out):
     assert not missed(measure_masks.measure_sam_hq(MODELS, held_out))
 
