@@ -1,6 +1,5 @@
 import json
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -243,10 +242,26 @@ def test_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path, en
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
-def train_in_a_process_of_its_own(encoded, folder, settings):
+def train_from_disk(encoded_folder, folder, settings):
+    train(read_encoded([encoded_folder]), folder, settings)
+
+
+def kill_twenty_times(encoded_folder, folder, settings):
+    """Start the run in forked processes and kill each some steps later, at a random moment."""
     torch.set_num_threads(1)
-    train(encoded, folder, settings)
-    os._exit(0)
+    rng = random.Random(0)
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        target = newest_step(folder) + rng.randint(1, 4)
+        process = context.Process(target=train_from_disk, args=(encoded_folder, folder, settings))
+        process.start()
+        while newest_step(folder) < target:
+            assert process.is_alive()
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.05))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
 
 
 def newest_step(folder):
@@ -255,32 +270,37 @@ def newest_step(folder):
     )
 
 
+@pytest.fixture
+def one_thread():
+    """Sums are bit-identical only with as many threads as in the killed processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_run_killed_twenty_times_ends_with_the_same_weights(tmp_path, encoded):
-    """`kill -9` at random moments, each some steps after the last."""
-    settings = replace(SETTINGS, num_steps=120, gradient_accumulation_steps=1, batch_size=2)
-    settings = replace(settings, checkpoint_every_steps=1)
-    rng = random.Random(0)
-    context = multiprocessing.get_context("fork")
-    for _ in range(20):
-        target = newest_step(tmp_path) + rng.randint(1, 4)
-        process = context.Process(
-            target=train_in_a_process_of_its_own, args=(encoded, tmp_path / "b", settings)
-        )
-        process.start()
-        while newest_step(tmp_path) < target:
-            assert process.is_alive()
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0.0, 0.05))
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-    assert newest_step(tmp_path) < settings.num_steps
-    seen = []
-    resumed, again = train(
-        encoded, tmp_path / "b", settings, on_step=lambda step, *_: seen.append(step)
+    settings = replace(
+        SETTINGS,
+        num_steps=120,
+        gradient_accumulation_steps=1,
+        batch_size=2,
+        checkpoint_every_steps=1,
     )
-    assert seen[0] > 20
-    whole, history = train(encoded, tmp_path / "a", settings)
+    for name in ("encoded", "killed"):
+        (tmp_path / name).mkdir()
+    write_encoded(tmp_path / "encoded", encoded)
+    # The killer is a fresh process: one that has computed with several threads cannot be forked.
+    killer = multiprocessing.get_context("spawn").Process(
+        target=kill_twenty_times, args=(tmp_path / "encoded", tmp_path / "killed", settings)
+    )
+    killer.start()
+    killer.join()
+    assert killer.exitcode == 0
+    assert 20 < newest_step(tmp_path / "killed") < settings.num_steps
+    resumed, again = train(encoded, tmp_path / "killed", settings)
+    whole, history = train(encoded, tmp_path / "whole", settings)
     assert again == history
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
