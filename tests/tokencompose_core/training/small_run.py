@@ -1,0 +1,83 @@
+"""A UNet, samples and settings that train in seconds."""
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from PIL import Image
+
+from tokencompose_core.shards.read_shard import GroundedSample
+from tokencompose_core.training.encode_shard import encode_samples, map_sides
+from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
+
+SETTINGS = FinetuneSettings(
+    variant="paper",
+    token_weight=0.05,
+    pixel_weight=0.01,
+    layers=("mid", "up"),
+    trainable="unet",
+    lora_rank=2,
+    num_steps=6,
+    batch_size=3,
+    gradient_accumulation_steps=2,
+    gradient_checkpointing=False,
+    learning_rate=1e-3,
+    lr_scheduler="constant_with_warmup",
+    lr_warmup_steps=2,
+    adam_beta1=0.9,
+    adam_beta2=0.999,
+    adam_weight_decay=1e-2,
+    adam_epsilon=1e-8,
+    max_grad_norm=1.0,
+    seed=3,
+    checkpoint_every_steps=2,
+)
+
+
+def make_unet() -> UNet2DConditionModel:
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+
+
+def make_samples(count: int = 5) -> list[GroundedSample]:
+    generator = np.random.default_rng(0)
+    samples = []
+    for number in range(count):
+        mask = np.zeros((20, 24), dtype=bool)
+        mask[4:12, 6 + number : 14 + number] = True
+        samples.append(
+            GroundedSample(
+                key=f"{number:03d}",
+                image=Image.fromarray(generator.integers(0, 255, (20, 24, 3), dtype=np.uint8)),
+                caption="A surfboard and a cat",
+                spans=[(2, 11), (18, 21)],
+                masks=[mask, ~mask],
+            )
+        )
+    return samples
+
+
+def encode(frozen_parts, samples, **changes):
+    options = {
+        "resolution": 16,
+        "sides": map_sides(2, 8),
+        "reduction": "coverage",
+        "batch_size": 2,
+    } | changes
+    return encode_samples(samples, *frozen_parts, **options)
+
+
+def train(encoded, tmp_path, settings=SETTINGS, unet=None, **options):
+    unet = unet or make_unet()
+    history = finetune_unet(
+        unet, DDPMScheduler(), encoded, settings, checkpoint_dir=tmp_path / "run", **options
+    )
+    return unet, history

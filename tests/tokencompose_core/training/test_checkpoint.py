@@ -1,0 +1,141 @@
+import multiprocessing
+import random
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.tokencompose_core.training.small_run import SETTINGS, train
+from tokencompose_core.training.encode_shard import read_encoded, write_encoded
+
+
+def test_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path, encoded):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, history = train(encoded, tmp_path / "a")
+
+    def die_at_five(step, num_steps, losses):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(encoded, tmp_path / "b", on_step=die_at_five)
+    seen = []
+    resumed, again = train(encoded, tmp_path / "b", on_step=lambda step, *_: seen.append(step))
+    assert seen == [5, 6]
+    assert again == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def train_from_disk(encoded_folder, folder, settings):
+    train(read_encoded([encoded_folder]), folder, settings)
+
+
+def kill_twenty_times(encoded_folder, folder, settings):
+    """Start the run in forked processes and kill each some steps later, at a random moment."""
+    torch.set_num_threads(1)
+    rng = random.Random(0)
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        target = newest_step(folder) + rng.randint(1, 4)
+        process = context.Process(target=train_from_disk, args=(encoded_folder, folder, settings))
+        process.start()
+        while newest_step(folder) < target:
+            assert process.is_alive()
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.05))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+
+
+def newest_step(folder):
+    return max(
+        (int(path.stem.split("-")[1]) for path in folder.rglob("checkpoint-*.pt")), default=0
+    )
+
+
+@pytest.fixture
+def one_thread():
+    """Sums are bit-identical only with as many threads as in the killed processes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_run_killed_twenty_times_ends_with_the_same_weights(tmp_path, encoded):
+    settings = replace(
+        SETTINGS,
+        num_steps=120,
+        gradient_accumulation_steps=1,
+        batch_size=2,
+        checkpoint_every_steps=1,
+    )
+    for name in ("encoded", "killed"):
+        (tmp_path / name).mkdir()
+    write_encoded(tmp_path / "encoded", encoded)
+    # The killer is a fresh process: one that has computed with several threads cannot be forked.
+    killer = multiprocessing.get_context("spawn").Process(
+        target=kill_twenty_times, args=(tmp_path / "encoded", tmp_path / "killed", settings)
+    )
+    killer.start()
+    killer.join()
+    assert killer.exitcode == 0
+    assert 20 < newest_step(tmp_path / "killed") < settings.num_steps
+    resumed, again = train(encoded, tmp_path / "killed", settings)
+    whole, history = train(encoded, tmp_path / "whole", settings)
+    assert again == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, encoded, caplog):
+    def die_at_five(step, num_steps, losses):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    whole, _ = train(encoded, tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            encoded,
+            tmp_path / "b",
+            replace(SETTINGS, checkpoint_every_steps=1),
+            on_step=die_at_five,
+        )
+    kept = sorted(path.name for path in (tmp_path / "b/run").iterdir())
+    assert kept == ["checkpoint-00000003.pt", "checkpoint-00000004.pt"]
+    newest = tmp_path / "b/run" / kept[1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    seen = []
+    resumed, _ = train(encoded, tmp_path / "b", on_step=lambda step, *_: seen.append(step))
+    assert seen == [4, 5, 6]
+    assert "checkpoint-00000004.pt cannot be read" in caplog.text
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_checkpoint_of_other_settings_is_refused(tmp_path, encoded):
+    train(encoded, tmp_path)
+    with pytest.raises(ValueError, match=r"another token_weight, seed; remove them"):
+        train(encoded, tmp_path, replace(SETTINGS, token_weight=0.1, seed=4))
+
+
+def test_lora_is_resumed(tmp_path, encoded):
+    settings = replace(SETTINGS, trainable="lora", learning_rate=1e-2)
+
+    def die_at_five(step, num_steps, losses):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    whole, history = train(encoded, tmp_path / "a", settings)
+    with pytest.raises(KeyboardInterrupt):
+        train(encoded, tmp_path / "b", settings, on_step=die_at_five)
+    resumed, again = train(encoded, tmp_path / "b", settings)
+    assert again == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
