@@ -191,25 +191,26 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     """
     store = open_store()
     STOP.clear()
-    futures = [
-        work.with_options(refresh_cache=store.find(spec.key) is None).submit(spec) for spec in specs
-    ]
     outcomes = []
     failure: Exception | None = None
-    with Progress(specs[0].stage, len(specs), "partitions") as progress:
-        for future in futures:
-            try:
+    try:
+        futures = [
+            work.with_options(refresh_cache=store.find(spec.key) is None).submit(spec)
+            for spec in specs
+        ]
+        with Progress(specs[0].stage, len(specs), "partitions") as progress:
+            for future in futures:
                 future.wait()
-            except BaseException:  # Ctrl-C, or the worker's signal to end
-                STOP.set()
-                raise
-            progress.advance(1)
-            try:
-                manifest = Manifest.model_validate(future.result())
-            except Exception as error:
-                failure = failure or error
-            else:
-                outcomes.append(Outcome(manifest, str(future.state.name)))
+                progress.advance(1)
+                try:
+                    manifest = Manifest.model_validate(future.result())
+                except Exception as error:
+                    failure = failure or error
+                else:
+                    outcomes.append(Outcome(manifest, str(future.state.name)))
+    except BaseException:  # Ctrl-C, or the worker's signal to end
+        STOP.set()
+        raise
     if failure is not None:
         raise failure
     line = _summary(outcomes)

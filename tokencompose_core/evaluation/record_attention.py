@@ -1,5 +1,6 @@
 """Where the nouns of a prompt look while an image is generated."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,18 +66,24 @@ class AttentionRecord:
 
 
 def find_nouns(prompt: str, nouns: Sequence[str]) -> list[tuple[int, int]]:
-    """Start and end of the first occurrence of each noun.
+    """Start and end of each noun, as whole words.
+
+    Longer nouns are found first, so that "dog" is not looked for in "hot dog".
 
     Raises:
         ValueError: If a noun is not in the prompt.
     """
-    spans = []
-    for noun in nouns:
-        start = prompt.find(noun)
-        if start < 0:
+    spans: dict[str, tuple[int, int]] = {}
+    for noun in sorted(nouns, key=len, reverse=True):
+        found = [
+            match.span()
+            for match in re.finditer(rf"\b{re.escape(noun)}\b", prompt)
+            if not any(match.start() < end and match.end() > start for start, end in spans.values())
+        ]
+        if not found:
             raise ValueError(f"the prompt {prompt!r} does not contain {noun!r}")
-        spans.append((start, start + len(noun)))
-    return spans
+        spans[noun] = found[0]
+    return [spans[noun] for noun in nouns]
 
 
 @torch.inference_mode()

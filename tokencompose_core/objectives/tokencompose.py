@@ -1,7 +1,8 @@
 """The grounding terms of TokenCompose's objective, over all supervised layers.
 
-An objective is a function from captured maps of a forward pass to named losses. Another one is a
-file beside this one, a name in `FinetuneConfig.objective`, and a case in `training/finetune.py`.
+An objective is a function from captured maps of a forward pass to the losses `token` and `pixel`. A
+further variant of them is a function here, a name in `ObjectiveConfig.variant`, and a case in
+`choose_objective`.
 """
 
 from collections import defaultdict

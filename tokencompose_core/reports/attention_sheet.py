@@ -44,8 +44,8 @@ def draw_attention_sheet(
                 one = np.asarray(attention[..., number])
                 # Small maps are enlarged without smoothing: a cell is what the model has.
                 drawn = draw_map(one)
-                scale = max(1, _SIDE // max(drawn.size))
-                size = (drawn.width * scale, drawn.height * scale)
+                scale = _SIDE / max(drawn.size)
+                size = (round(drawn.width * scale), round(drawn.height * scale))
                 pictures.append(drawn.resize(size, Image.Resampling.NEAREST))
                 labels.append(f"{column} {one.max():.2f}")
     return draw_sheet(pictures, labels, columns=1 + len(columns), side=_SIDE)

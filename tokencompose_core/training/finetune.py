@@ -88,7 +88,7 @@ def finetune_unet(
         of attention inside the masks, mean over layers and tokens) and `grad_norm`.
 
     Raises:
-        FloatingPointError: If a loss is not finite; the last checkpoint is kept.
+        FloatingPointError: If a loss or a gradient is not finite; the last checkpoint is kept.
         ValueError: If the checkpoints are of a run with other settings, or the UNet lacks a layer.
     """
     device = unet.device
@@ -153,6 +153,12 @@ def finetune_unet(
                     share = float(value.detach()) / settings.gradient_accumulation_steps
                     losses[name] = losses.get(name, 0.0) + share
             norm = nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            # Clipped, such gradients would spoil every weight, and the next checkpoint with them.
+            if not bool(torch.isfinite(norm)):
+                raise FloatingPointError(
+                    f"step {state.step}: the norm of the gradients is {float(norm)}, with losses"
+                    f" {losses}. The last checkpoint is in {checkpoint_dir}; lower learning_rate"
+                )
             optimizer.step()
             schedule.step()
             state.step += 1

@@ -42,30 +42,33 @@ def validate_unet(
         seed: Seed of the noise.
 
     Returns:
-        `denoising`, the terms of the objective and `inside`: means over samples and timesteps.
+        `denoising` and the terms of the objective, means over samples and timesteps, and `inside`,
+        the mean over the tokens of a batch, averaged over batches by their number of samples.
     """
-    training = unet.training
-    unet.eval()
     sums: dict[str, float] = defaultdict(float)
     generator = torch.Generator().manual_seed(seed)
     draws = torch.randn((2, *samples.latents_mean.shape), generator=generator)
     make_batch = batch_maker(samples, unet.device)
     names = cross_attention_layers(unet, layers, samples.latents_mean.shape[-1])
-    with capture_attention(unet, names) as attention:
-        for start in range(0, len(samples.keys), batch_size):
-            rows = slice(start, start + batch_size)
-            batch = make_batch(samples.keys[rows])
-            for timestep in timesteps:
-                losses = forward_losses(
-                    unet,
-                    noise_scheduler,
-                    batch,
-                    torch.full((len(batch.mean),), timestep),
-                    draws[:, rows],
-                    attention,
-                    objective,
-                )
-                for name, value in losses.items():
-                    sums[name] += float(value) * len(batch.mean)
-    unet.train(training)
+    training = unet.training
+    unet.eval()
+    try:
+        with capture_attention(unet, names) as attention:
+            for start in range(0, len(samples.keys), batch_size):
+                rows = slice(start, start + batch_size)
+                batch = make_batch(samples.keys[rows])
+                for timestep in timesteps:
+                    losses = forward_losses(
+                        unet,
+                        noise_scheduler,
+                        batch,
+                        torch.full((len(batch.mean),), timestep),
+                        draws[:, rows],
+                        attention,
+                        objective,
+                    )
+                    for name, value in losses.items():
+                        sums[name] += float(value) * len(batch.mean)
+    finally:
+        unet.train(training)
     return {name: value / len(samples.keys) / len(timesteps) for name, value in sums.items()}

@@ -83,8 +83,10 @@ def test_reductions_are_means(record):
 
 def test_nouns_that_are_not_there_are_refused():
     assert find_nouns("a cat and a hat", ["hat", "cat"]) == [(12, 15), (2, 5)]
-    with pytest.raises(ValueError, match="does not contain 'dog'"):
-        find_nouns("a cat", ["dog"])
+    assert find_nouns("a hot dog and a dog", ["dog", "hot dog"]) == [(16, 19), (2, 9)]
+    for prompt in ("a cat", "a hotdog"):
+        with pytest.raises(ValueError, match="does not contain 'dog'"):
+            find_nouns(prompt, ["dog"])
 
 
 def test_sheet_has_a_row_a_noun_and_model():

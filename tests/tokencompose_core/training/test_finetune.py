@@ -96,6 +96,15 @@ def test_loss_that_is_not_finite_stops_the_run_with_its_checkpoint(tmp_path, enc
         train(spoilt, tmp_path)
 
 
+def test_gradient_that_is_not_finite_stops_the_run_before_it_spoils_weights(tmp_path, encoded):
+    unet = make_unet()
+    before = {name: value.clone() for name, value in unet.state_dict().items()}
+    unet.conv_in.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(FloatingPointError, match="step 0: the norm of the gradients is"):
+        train(encoded, tmp_path, unet=unet)
+    assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
+
+
 def test_released_variant_trains_with_its_own_losses(tmp_path, encoded):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
