@@ -24,7 +24,7 @@ ui: $(READY)  ## Open the Prefect server with all past runs
 pocket-report: $(READY)  ## Measure the pocket models against their floors
 	@$(BIN)/python -m flows pocket-report
 
-train-pocket: $(READY)  ## Train the pocket models from nothing (about two and a half hours)
+train-pocket: $(READY)  ## Train the pocket models from nothing (about two and three quarter hours)
 	@$(BIN)/python -m flows train-pocket
 
 bench-train: $(READY)  ## What grounding adds to a step of fine-tuning
