@@ -89,16 +89,16 @@ def _rejected(outcomes: Sequence[Outcome]) -> dict[str, int]:
 def _facts(outcomes: Sequence[Outcome]) -> dict[str, str]:
     """Figures of all outputs: numbers are added up, unless there is one output only."""
     if len(outcomes) == 1:
-        return {k: _figure(v) for k, v in outcomes[0].manifest.facts.items()}
+        return {k: format_figure(v) for k, v in outcomes[0].manifest.facts.items()}
     total: Counter[str] = Counter()
     for outcome in outcomes:
         for name, value in outcome.manifest.facts.items():
             if isinstance(value, int):
                 total[name] += value
-    return {name: _figure(value) for name, value in total.items()}
+    return {name: format_figure(value) for name, value in total.items()}
 
 
-def _figure(value: object) -> str:
+def format_figure(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from data_schemas.manifest import Manifest
-from tasks.cards import close_stage
+from tasks.cards import close_stage, format_figure
 from tasks.draw_attention import SHEETS
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
 from tasks.score_multigen import ModelScore
@@ -35,7 +35,7 @@ class ReportSpec(Spec):
     """Scores and models of a reproduction."""
 
     stage: ClassVar[str] = "report"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     dataset: str
     title_text: str
@@ -98,7 +98,7 @@ def write_report(spec: ReportSpec) -> Manifest | State:
                 sections.append(
                     Section(
                         f"Fine-tuning: {model.label}",
-                        facts={k: str(v) for k, v in manifest.facts.items()},
+                        facts={k: format_figure(v) for k, v in manifest.facts.items()},
                         figures=[figure(store.path(manifest, name)) for name in names],
                     )
                 )
