@@ -99,6 +99,7 @@ def _facts(outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 
 def format_figure(value: object) -> str:
+    """A figure as people read it: four digits of a fraction."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
