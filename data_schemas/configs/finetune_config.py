@@ -1,8 +1,8 @@
 """Parameter of the flow `finetune`: a Stable Diffusion and how it is trained."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_schemas.configs.flow_config import FlowConfig, Settings
 
@@ -29,6 +29,20 @@ class ObjectiveConfig(Settings):
     ]
 
 
+class ValidationPrompt(Settings):
+    """A prompt that is drawn from the same noise again and again, and where its nouns look."""
+
+    prompt: Annotated[str, Field(min_length=1)]
+    nouns: Annotated[list[str], Field(description="Words of the prompt.")]
+
+    @model_validator(mode="after")
+    def _nouns_are_in_the_prompt(self) -> Self:
+        missing = [noun for noun in self.nouns if noun not in self.prompt]
+        if missing:
+            raise ValueError(f"the prompt {self.prompt!r} does not contain {missing}")
+        return self
+
+
 class FinetuneConfig(FlowConfig):
     """Fine-tune the UNet of a Stable Diffusion on grounded shards."""
 
@@ -42,23 +56,47 @@ class FinetuneConfig(FlowConfig):
         Field(description="How a mask shrinks to an attention map's resolution."),
     ]
     objective: ObjectiveConfig
+    snr_gamma: Annotated[
+        NotNegative, Field(description="min-SNR weighting of the denoising loss; 0 for none.")
+    ]
+    caption_dropout: Annotated[
+        float, Field(ge=0.0, lt=1.0, description="How often a sample is shown the empty caption.")
+    ]
     trainable: Annotated[
         Literal["unet", "cross_attention_keys", "cross_attention_keys_values", "lora"],
         Field(description="Which weights of the UNet are trained."),
     ]
     lora_rank: Annotated[Count, Field(description="Of the LoRA layers, if they are trained.")]
     num_steps: Annotated[Count, Field(description="Optimizer steps.")]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(description="Of one forward pass, over all processes.")]
     gradient_accumulation_steps: Count
     gradient_checkpointing: bool
+    mixed_precision: Annotated[
+        Literal["no", "fp16", "bf16"], Field(description="Of the forward pass.")
+    ]
+    compile_blocks: Annotated[bool, Field(description="torch.compile the UNet's blocks.")]
+    num_processes: Annotated[
+        Count, Field(description="Processes that share each batch, each with a GPU of its own.")
+    ]
+    optimizer: Literal["adamw", "adamw_8bit"]
     learning_rate: Annotated[float, Field(gt=0.0)]
-    lr_scheduler: Literal["constant", "constant_with_warmup", "cosine", "linear"]
+    lr_scheduler: Literal[
+        "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
+    ]
     lr_warmup_steps: Annotated[int, Field(ge=0)]
     adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0)]
     adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0)]
     adam_weight_decay: NotNegative
     adam_epsilon: Annotated[float, Field(gt=0.0)]
     max_grad_norm: Annotated[float, Field(gt=0.0)]
+    ema_decay: Annotated[
+        float,
+        Field(ge=0.0, lt=1.0, description="Of the averaged weights that are saved; 0 for none."),
+    ]
+    max_denoising_rise: Annotated[
+        NotNegative,
+        Field(description="Training stops when the denoising loss is so many times what it was."),
+    ]
     seed: int
     validation_fraction: Annotated[
         float,
@@ -68,9 +106,24 @@ class FinetuneConfig(FlowConfig):
             description="Share of samples that is not trained on but measured before and after.",
         ),
     ]
-    checkpoint_every_steps: Annotated[Count, Field(description="State saved to resume from.")]
-    encode_batch_size: Count
-    preview_prompts: Annotated[
-        list[str], Field(description="Drawn before and after training, from the same noise.")
+    validation_prompts: Annotated[
+        list[ValidationPrompt], Field(description="Drawn before, during and after training.")
     ]
+    validation_every_steps: Annotated[
+        int, Field(ge=0, description="How often during training; 0 for never.")
+    ]
+    checkpoint_every_steps: Annotated[Count, Field(description="State saved to resume from.")]
+    trackers: Annotated[
+        list[Literal["tensorboard", "wandb", "mlflow"]], Field(description="Told of every step.")
+    ]
+    encode_batch_size: Count
     device: Literal["auto", "cpu", "cuda"]
+
+    @model_validator(mode="after")
+    def _processes_share_batches(self) -> Self:
+        if self.batch_size % self.num_processes:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by {self.num_processes} processes;"
+                " change batch_size or num_processes"
+            )
+        return self

@@ -26,6 +26,7 @@ class AttentionMaps:
     def __init__(self) -> None:
         self.maps: dict[str, Float[Tensor, "batch heads height width columns"]] = {}
         self.tokens: Int[Tensor, "batch columns"] | None = None
+        self.is_paused = False
         self._listening = False
         self._latent_size = (1, 1)
 
@@ -36,6 +37,15 @@ class AttentionMaps:
         that has fewer.
         """
         self.tokens = tokens
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Let the network run without being looked at, for instance to generate an image."""
+        self.is_paused = True
+        try:
+            yield
+        finally:
+            self.is_paused = False
 
     def start(self, latent_size: tuple[int, int]) -> None:
         """Forget the maps of the last forward pass; a new one begins."""
@@ -176,6 +186,8 @@ class _Layer:
             )
         finally:
             self.query = self.key = None
+        if self.maps.is_paused:
+            return output
         if self.attention.norm_q is not None:
             query = self.attention.norm_q(query)
         if self.attention.norm_k is not None:

@@ -1,7 +1,7 @@
 """The denoising loss of latent diffusion."""
 
-import torch.nn.functional as F
 from diffusers import SchedulerMixin
+from diffusers.training_utils import compute_snr
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -28,6 +28,32 @@ def denoising_target(
 def denoising_loss(
     predicted: Float[Tensor, "batch channels height width"],
     target: Float[Tensor, "batch channels height width"],
+    weights: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error, Eq. 2 of TokenCompose (arXiv:2312.03626), in float32."""
-    return F.mse_loss(predicted.float(), target.float())
+    """Mean squared error, Eq. 2 of TokenCompose (arXiv:2312.03626), in float32.
+
+    Args:
+        predicted: What the UNet returned.
+        target: What it had to.
+        weights: Of the samples; 1 by default.
+    """
+    errors = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+    return (errors if weights is None else errors * weights).mean()
+
+
+def min_snr_weights(
+    noise_scheduler: SchedulerMixin, timesteps: Int[Tensor, " batch"], gamma: float
+) -> Float[Tensor, " batch"]:
+    """Weights that keep easy noise levels from outweighing the others: min-SNR (arXiv:2303.09556).
+
+    The weight of the error of the predicted image is the signal-to-noise ratio, but at most
+    `gamma`; here divided by what turns that error into one of noise or of velocity.
+
+    Args:
+        noise_scheduler: The noise schedule.
+        timesteps: Of each sample.
+        gamma: The most; the paper takes 5.
+    """
+    ratio = compute_snr(noise_scheduler, timesteps)
+    is_velocity = noise_scheduler.config.prediction_type == "v_prediction"
+    return ratio.clamp(max=gamma) / (ratio + 1.0 if is_velocity else ratio)

@@ -10,7 +10,7 @@ from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.objectives.tokencompose import Objective
 from tokencompose_core.training.encode_shard import EncodedSamples
-from tokencompose_core.training.step import batch_maker, forward_losses
+from tokencompose_core.training.step import Draws, batch_maker, forward_losses, mean_losses
 
 TIMESTEPS = (100, 300, 500, 700, 900)
 
@@ -43,7 +43,7 @@ def validate_unet(
 
     Returns:
         `denoising` and the terms of the objective, means over samples and timesteps, and `inside`,
-        the mean over the tokens of a batch, averaged over batches by their number of samples.
+        the mean over samples with phrases, if there are any.
     """
     sums: dict[str, float] = defaultdict(float)
     generator = torch.Generator().manual_seed(seed)
@@ -56,19 +56,24 @@ def validate_unet(
         with capture_attention(unet, names) as attention:
             for start in range(0, len(samples.keys), batch_size):
                 rows = slice(start, start + batch_size)
-                batch = make_batch(samples.keys[rows])
+                keys = samples.keys[rows]
+                batch = make_batch(keys, [False] * len(keys))
                 for timestep in timesteps:
                     losses = forward_losses(
                         unet,
                         noise_scheduler,
                         batch,
-                        torch.full((len(batch.mean),), timestep),
-                        draws[:, rows],
+                        Draws(
+                            draws[:, rows],
+                            torch.full((len(keys),), timestep),
+                            torch.zeros(len(keys), dtype=torch.bool),
+                        ),
                         attention,
                         objective,
                     )
                     for name, value in losses.items():
-                        sums[name] += float(value) * len(batch.mean)
+                        sums[name] += float(value) * len(keys)
     finally:
         unet.train(training)
-    return {name: value / len(samples.keys) / len(timesteps) for name, value in sums.items()}
+    count = len(samples.keys) * len(timesteps)
+    return mean_losses({name: value / count for name, value in sums.items()})

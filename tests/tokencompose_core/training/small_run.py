@@ -7,19 +7,26 @@ from PIL import Image
 
 from tokencompose_core.shards.read_shard import GroundedSample
 from tokencompose_core.training.encode_shard import encode_samples, map_sides
-from tokencompose_core.training.finetune import FinetuneSettings, finetune_unet
+from tokencompose_core.training.finetune import finetune_unet
+from tokencompose_core.training.processes import make_accelerator
+from tokencompose_core.training.settings import FinetuneSettings
 
 SETTINGS = FinetuneSettings(
     variant="paper",
     token_weight=0.05,
     pixel_weight=0.01,
     layers=("mid", "up"),
+    snr_gamma=0.0,
+    caption_dropout=0.0,
     trainable="unet",
     lora_rank=2,
     num_steps=6,
     batch_size=3,
     gradient_accumulation_steps=2,
     gradient_checkpointing=False,
+    mixed_precision="no",
+    compile_blocks=False,
+    optimizer="adamw",
     learning_rate=1e-3,
     lr_scheduler="constant_with_warmup",
     lr_warmup_steps=2,
@@ -28,8 +35,11 @@ SETTINGS = FinetuneSettings(
     adam_weight_decay=1e-2,
     adam_epsilon=1e-8,
     max_grad_norm=1.0,
+    ema_decay=0.0,
+    max_denoising_rise=0.0,
     seed=3,
     checkpoint_every_steps=2,
+    validation_every_steps=0,
 )
 
 
@@ -78,6 +88,12 @@ def encode(frozen_parts, samples, **changes):
 def train(encoded, tmp_path, settings=SETTINGS, unet=None, **options):
     unet = unet or make_unet()
     history = finetune_unet(
-        unet, DDPMScheduler(), encoded, settings, checkpoint_dir=tmp_path / "run", **options
+        unet,
+        DDPMScheduler(),
+        encoded,
+        settings,
+        accelerator=make_accelerator("cpu", settings.mixed_precision),
+        checkpoint_dir=tmp_path / "run",
+        **options,
     )
     return unet, history

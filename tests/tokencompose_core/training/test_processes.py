@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.multiprocessing import ProcessRaisedException
+
+from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
+from tokencompose_core.training.encode_shard import read_encoded, write_encoded
+from tokencompose_core.training.processes import make_accelerator, run_processes
+
+# Noise levels, phrases and their number differ between the samples of a batch, and one sample has
+# no phrase: so halves of a batch do not have equal losses.
+SHARED = replace(SETTINGS, num_steps=4, batch_size=4)
+
+
+def train_as_one_of(encoded_folder, folder, settings, send):
+    train(
+        read_encoded([encoded_folder]),
+        folder,
+        settings,
+        on_step=lambda step, num_steps, losses: send((step, losses)),
+    )
+
+
+@pytest.fixture
+def uneven(tmp_path, encoded):
+    positions = [list(phrases) for phrases in encoded.positions]
+    positions[1], positions[2] = [], positions[2][:1]
+    kept = [row for row, n in enumerate([2, 2, 2, 2, 2]) for _ in range(n)]
+    rows = [i for i, row in enumerate(kept) if row != 1 and not (row == 2 and i % 2)]
+    samples = replace(
+        encoded, positions=positions, grids={s: g[rows] for s, g in encoded.grids.items()}
+    )
+    folder = tmp_path / "encoded"
+    folder.mkdir()
+    write_encoded(folder, samples)
+    return folder
+
+
+def test_two_processes_with_half_the_batch_have_the_losses_of_one(tmp_path, uneven):
+    messages = []
+    run_processes(train_as_one_of, (uneven, tmp_path / "two", SHARED), 2, messages.append)
+    alone, history = train(read_encoded([uneven]), tmp_path / "one", SHARED)
+    assert [step for step, _ in messages] == [1, 2, 3, 4]
+    for (_, losses), row in zip(messages, history, strict=True):
+        for name, value in losses.items():
+            assert value == pytest.approx(row[name], rel=1e-5), name
+    # The checkpoint of the two is taken up by one, which finds nothing left to do.
+    seen = []
+    resumed, again = train(
+        read_encoded([uneven]), tmp_path / "two", SHARED, on_step=lambda *_: seen.append(1)
+    )
+    assert (len(again), seen) == (4, [])
+    for name, value in alone.state_dict().items():
+        assert torch.allclose(value, resumed.state_dict()[name], atol=2e-5), name
+
+
+def test_process_that_fails_ends_the_others(tmp_path, uneven):
+    # Refused by the first call in each process.
+    odd = replace(SHARED, batch_size=3)
+    with pytest.raises(ProcessRaisedException, match="batch_size 3 cannot be shared by 2"):
+        run_processes(train_as_one_of, (uneven, tmp_path / "two", odd), 2, lambda message: None)
+
+
+def test_fp16_on_a_cpu_is_refused():
+    with pytest.raises(ValueError, match=r"mixed_precision: fp16 needs a GPU"):
+        make_accelerator("cpu", "fp16")
+
+
+def test_bf16_keeps_weights_and_losses_in_float32(tmp_path, encoded):
+    precise, exact = train(encoded, tmp_path / "a", replace(SETTINGS, num_steps=1))
+    unet = make_unet()
+    forward = unet.forward
+    half, history = train(
+        encoded, tmp_path / "b", replace(SETTINGS, num_steps=1, mixed_precision="bf16"), unet=unet
+    )
+    assert history[0]["token"] == pytest.approx(exact[0]["token"], rel=1e-2)
+    assert history[0]["token"] != exact[0]["token"]
+    assert {value.dtype for value in half.state_dict().values()} == {torch.float32}
+    # The network is handed back without autocast.
+    assert unet.forward == forward
+    sample = (torch.zeros(1, 4, 8, 8), 1, torch.zeros(1, 16, 16))
+    assert half(*sample).sample.dtype == torch.float32

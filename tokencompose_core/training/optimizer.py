@@ -1,0 +1,48 @@
+"""The optimizer of a fine-tuning."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from tokencompose_core.training.settings import FinetuneSettings
+
+
+def make_optimizer(
+    parameters: Sequence[nn.Parameter], settings: FinetuneSettings
+) -> torch.optim.Optimizer:
+    """AdamW (arXiv:1711.05101), with states of 32 or of 8 bits (arXiv:2110.02861).
+
+    Raises:
+        ValueError: If 8-bit states are asked for and bitsandbytes is not installed.
+    """
+    options: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "betas": (settings.adam_beta1, settings.adam_beta2),
+        "weight_decay": settings.adam_weight_decay,
+        "eps": settings.adam_epsilon,
+    }
+    match settings.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(parameters, **options)
+        case "adamw_8bit":
+            check_optimizer(settings.optimizer)
+            from bitsandbytes.optim import AdamW8bit
+
+            return AdamW8bit(parameters, **options)
+    raise ValueError(f"optimizer {settings.optimizer!r} is neither adamw nor adamw_8bit")
+
+
+def check_optimizer(optimizer: str) -> None:
+    """Refuse an optimizer whose package is not installed.
+
+    Raises:
+        ValueError: Saying what to install.
+    """
+    if optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
+        raise ValueError(
+            "finetune.optimizer: adamw_8bit needs bitsandbytes; pip install bitsandbytes, or take"
+            " adamw"
+        )
