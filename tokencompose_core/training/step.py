@@ -28,6 +28,7 @@ class Batch:
         mean: Mean of the VAE's posterior, scaled.
         deviation: Standard deviation of the posterior, scaled.
         encoder_hidden_states: Text states.
+        added_conditions: What the UNet takes beside them, its `added_cond_kwargs`.
         tokens: The supervised tokens.
         grids: For every side of a map the masks of the batch's phrases.
     """
@@ -35,6 +36,7 @@ class Batch:
     mean: Float[Tensor, "batch channels height width"]
     deviation: Float[Tensor, "batch channels height width"]
     encoder_hidden_states: Float[Tensor, "batch tokens width"]
+    added_conditions: dict[str, Tensor]
     tokens: PhraseTokens
     grids: dict[int, Tensor]
 
@@ -53,6 +55,9 @@ def batch_maker(samples: EncodedSamples, device: torch.device) -> Callable[[Sequ
             mean=samples.latents_mean[rows].to(device),
             deviation=samples.latents_deviation[rows].to(device),
             encoder_hidden_states=samples.encoder_hidden_states[rows].to(device),
+            added_conditions={
+                name: value[rows].to(device) for name, value in samples.added_conditions.items()
+            },
             tokens=index_phrase_tokens([samples.positions[row] for row in rows], device),
             grids={side: grid[phrases].to(device) for side, grid in samples.grids.items()},
         )
@@ -102,7 +107,12 @@ def forward_losses(
     latents, noise = batch.mean + batch.deviation * draws[0], draws[1]
     noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
     attention.select(batch.tokens.columns)
-    predicted = unet(noisy_latents, timesteps, batch.encoder_hidden_states).sample
+    predicted = unet(
+        noisy_latents,
+        timesteps,
+        batch.encoder_hidden_states,
+        added_cond_kwargs=batch.added_conditions or None,
+    ).sample
     target = denoising_target(noise_scheduler, latents, noise, timesteps)
     denoising = denoising_loss(predicted, target)
     # Before the maps are read: a cross-entropy of NaN takes a whole CUDA context down.
