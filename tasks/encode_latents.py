@@ -19,10 +19,13 @@ from tokencompose_core.store.rejections import write_rejections
 
 
 class EncodeSpec(Spec):
-    """A shard to encode with the frozen parts of a Stable Diffusion."""
+    """A shard to encode with the frozen parts of a Stable Diffusion.
+
+    The layers decide nothing of the output, only whether there shall be any.
+    """
 
     stage: ClassVar[str] = "encode"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     shard: Input
     part: str
@@ -30,6 +33,7 @@ class EncodeSpec(Spec):
     base_revision: str
     resolution: int
     mask_reduction: Literal["coverage", "antialiased", "released"]
+    layers: tuple[str, ...]
     batch_size: int
     device: Device
 
@@ -49,17 +53,13 @@ class EncodeSpec(Spec):
 
 
 @lru_cache(maxsize=1)
-def _frozen_parts(name: str, revision: str, device: str):
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizerFast
+def _frozen_parts(name: str, revision: str, resolution: int, layers: tuple[str, ...], device: str):
+    """The sides of the attention maps, and the pipeline without its UNet."""
+    from tokencompose_core.training.base_model import check_base_model, load_frozen_parts
 
-    where = {"pretrained_model_name_or_path": local_or_hub(name), "revision": revision or None}
-    return (
-        AutoencoderKL.from_pretrained(**where, subfolder="vae").to(device).eval(),
-        CLIPTextModel.from_pretrained(**where, subfolder="text_encoder").to(device).eval(),
-        CLIPTokenizerFast.from_pretrained(**where, subfolder="tokenizer"),
-        UNet2DConditionModel.load_config(**where, subfolder="unet"),
-    )
+    model = local_or_hub(name)
+    sides = check_base_model(model, revision=revision, resolution=resolution, layers=layers)
+    return sides, load_frozen_parts(model, revision=revision, device=device)
 
 
 @task(name="encode-latents", **STAGE_OPTIONS)
@@ -67,28 +67,26 @@ def encode_partition(spec: EncodeSpec) -> Manifest | State:
     """Encode images, captions and masks of a shard.
 
     Reads: `shard.tar`.
-    Writes: `encoded.safetensors` (posterior of the VAE, text states, masks at the sides of the
-        attention maps) and `samples.json` (keys, captions, token positions).
+    Writes: `encoded.safetensors` (posterior of the VAE, text states and what else the UNet takes,
+        the same of the empty caption, masks at the sides of the attention maps) and
+        `samples.json` (keys, captions, token positions).
     Rejects: phrases that the crop cuts away or that lie beyond the text encoder's limit.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.shards.read_shard import read_shard
-        from tokencompose_core.training.encode_shard import encode_samples, map_sides, write_encoded
+        from tokencompose_core.training.encode_shard import encode_samples, write_encoded
 
         device = resolve_device(spec.device)
-        vae, text_encoder, tokenizer, unet = _frozen_parts(
-            spec.base_model, spec.base_revision, device
+        sides, pipeline = _frozen_parts(
+            spec.base_model, spec.base_revision, spec.resolution, spec.layers, device
         )
         samples = list(read_shard(spec.shard.path(store) / SHARD_NAME))
-        factor = 2 ** (len(vae.config.block_out_channels) - 1)
         encoded, rejections = encode_samples(
             samples,
-            vae,
-            text_encoder,
-            tokenizer,
+            pipeline,
             resolution=spec.resolution,
-            sides=map_sides(len(unet["block_out_channels"]), spec.resolution // factor),
+            sides=sides,
             reduction=spec.mask_reduction,
             batch_size=spec.batch_size,
         )
@@ -113,6 +111,7 @@ def encode_latents(shards: list[Input], config: FinetuneConfig) -> list[Input]:
             base_revision=config.base_revision,
             resolution=config.resolution,
             mask_reduction=config.mask_reduction,
+            layers=tuple(config.objective.layers),
             batch_size=config.encode_batch_size,
             device=config.device,
         )

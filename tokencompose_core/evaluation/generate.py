@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import PNDMScheduler, StableDiffusionPipeline
+from diffusers import DiffusionPipeline, PNDMScheduler
 from diffusers.utils.logging import disable_progress_bar
 from PIL import Image
 
+from tokencompose_core.checkpoints.pipeline_class import load_options
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.store.keys import text_digest
 
@@ -60,17 +61,18 @@ def image_seed(seed: int, prompt_id: int, number: int) -> int:
 
 def load_pipeline(
     model: str | Path, *, revision: str = "", device: str = "cpu"
-) -> StableDiffusionPipeline:
-    """Load a Stable Diffusion with the paper's sampler, PNDM, and without safety checker.
+) -> DiffusionPipeline:
+    """Load a Stable Diffusion 1, 2 or XL with the paper's sampler, PNDM.
 
-    The checker would blank images, which then count as failures of composition.
+    The sampler keeps the model's noise schedule and its kind of prediction. There is no safety
+    checker: it would blank images, which then count as failures of composition.
+
+    Raises:
+        ValueError: If the model is another one.
     """
-    disable_progress_bar()  # of the five parts that are loaded, gone in a blink
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        str(model),
-        revision=revision or None,
-        safety_checker=None,
-        requires_safety_checker=False,
+    disable_progress_bar()  # of the few parts that are loaded, gone in a blink
+    pipeline = DiffusionPipeline.from_pretrained(
+        str(model), revision=revision or None, **load_options(model, revision)
     )
     pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config, skip_prk_steps=True)
     pipeline.set_progress_bar_config(disable=True)
@@ -79,7 +81,7 @@ def load_pipeline(
 
 @torch.inference_mode()
 def generate_images(
-    pipeline: StableDiffusionPipeline,
+    pipeline: DiffusionPipeline,
     requests: Sequence[ImageRequest],
     sampler: Sampler,
     *,

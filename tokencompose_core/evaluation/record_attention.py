@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -88,7 +88,7 @@ def find_nouns(prompt: str, nouns: Sequence[str]) -> list[tuple[int, int]]:
 
 @torch.inference_mode()
 def record_attention(
-    pipeline: StableDiffusionPipeline,
+    pipeline: DiffusionPipeline,
     tokenizer: PreTrainedTokenizerFast,
     request: ImageRequest,
     sampler: Sampler,

@@ -28,3 +28,30 @@ def token_positions(
         [i for i, (left, right) in enumerate(offsets) if left < end and right > start]
         for start, end in spans
     ]
+
+
+def agreed_positions(
+    tokenizers: Sequence[PreTrainedTokenizerFast], caption: str, spans: Sequence[tuple[int, int]]
+) -> list[list[int]]:
+    """The same for a model with several text encoders, whose states lie side by side.
+
+    Args:
+        tokenizers: One for each text encoder, at least one.
+        caption: The text.
+        spans: Start and end of each phrase in characters.
+
+    Raises:
+        ValueError: If a tokenizer has a noun at other positions than the first one.
+    """
+    first = token_positions(tokenizers[0], caption, spans)
+    for number, tokenizer in enumerate(tokenizers[1:], 2):
+        other = token_positions(tokenizer, caption, spans)
+        if other != first:
+            nouns = [caption[start:end] for start, end in spans]
+            raise ValueError(
+                f"the tokenizers of the base model split {caption!r} differently: {nouns} are at"
+                f" {first} in the first and at {other} in tokenizer {number}, so no column of the"
+                " attention belongs to a noun; name a base_model whose tokenizers share a"
+                " vocabulary and a maximal length"
+            )
+    return first

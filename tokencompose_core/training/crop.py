@@ -27,6 +27,22 @@ def _resize_and_crop(pixels: Tensor, resolution: int) -> Tensor:
     return transforms.center_crop(resized, [resolution, resolution])
 
 
+def describe_crop(height: int, width: int, resolution: int) -> list[int]:
+    """What SDXL is told of a training image, its `time_ids` (arXiv:2307.01952, section 2.2).
+
+    Returns:
+        Height and width of the image as it came, top and left of the crop in the resized image, and
+        the height and width that were cropped, in pixels, as in diffusers' training of SDXL.
+    """
+    short = min(height, width)
+    top, left = (
+        # As `resize` and `center_crop` of torchvision round.
+        round((int(resolution * side / short) - resolution) / 2)
+        for side in (height, width)
+    )
+    return [height, width, top, left, resolution, resolution]
+
+
 def reduce_mask(
     mask: Float[Tensor, "side side"], size: int, reduction: str
 ) -> Bool[Tensor, "size size"]:

@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from jaxtyping import Bool, Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.attention.layers import map_side
-from tokencompose_core.nouns.token_positions import token_positions
+from tokencompose_core.nouns.token_positions import agreed_positions
 from tokencompose_core.shards.read_shard import GroundedSample
-from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
+from tokencompose_core.training.crop import crop_image, crop_mask, describe_crop, reduce_mask
+from tokencompose_core.training.encode_captions import encode_captions, tokenizers_of
 
 STAGE = "encode"
 TENSORS_NAME = "encoded.safetensors"
 SAMPLES_NAME = "samples.json"
+_CONDITION = "condition_"
+_EMPTY = "empty_"
+_GRID = "grid_"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class EncodedSamples:
         latents_mean: Mean of the VAE's posterior, scaled.
         latents_deviation: Standard deviation of the posterior, scaled.
         encoder_hidden_states: Text states of the captions.
+        added_conditions: What the UNet takes beside them, its `added_cond_kwargs`, one row a
+            sample: for SDXL `text_embeds`, the pooled text state, and `time_ids`, see
+            `describe_crop`; empty for SD 1 and 2.
+        empty_hidden_states: Text states of the empty caption, see `encode_captions`.
+        empty_conditions: What the UNet takes of the empty caption beside them, one row: for SDXL
+            `text_embeds`.
         grids: For every side of an attention map the masks of all phrases, sample by sample.
     """
 
@@ -44,6 +53,9 @@ class EncodedSamples:
     latents_mean: Float[Tensor, "samples channels height width"]
     latents_deviation: Float[Tensor, "samples channels height width"]
     encoder_hidden_states: Float[Tensor, "samples tokens width"]
+    added_conditions: dict[str, Float[Tensor, "samples features"]]
+    empty_hidden_states: Float[Tensor, "1 tokens width"]
+    empty_conditions: dict[str, Float[Tensor, "1 features"]]
     grids: dict[int, Bool[Tensor, "phrases side side"]]
 
 
@@ -69,6 +81,9 @@ def select_samples(samples: EncodedSamples, keys: Collection[str]) -> EncodedSam
         latents_mean=samples.latents_mean[rows],
         latents_deviation=samples.latents_deviation[rows],
         encoder_hidden_states=samples.encoder_hidden_states[rows],
+        added_conditions={name: value[rows] for name, value in samples.added_conditions.items()},
+        empty_hidden_states=samples.empty_hidden_states,
+        empty_conditions=samples.empty_conditions,
         grids={side: grid[phrases] for side, grid in samples.grids.items()},
     )
 
@@ -76,9 +91,7 @@ def select_samples(samples: EncodedSamples, keys: Collection[str]) -> EncodedSam
 @torch.inference_mode()
 def encode_samples(
     samples: Sequence[GroundedSample],
-    vae: AutoencoderKL,
-    text_encoder: CLIPTextModel,
-    tokenizer: PreTrainedTokenizerFast,
+    pipeline: DiffusionPipeline,
     *,
     resolution: int,
     sides: Sequence[int],
@@ -92,39 +105,43 @@ def encode_samples(
 
     Args:
         samples: Samples of a shard.
-        vae: The autoencoder.
-        text_encoder: The text encoder.
-        tokenizer: Its tokenizer.
+        pipeline: The Stable Diffusion without its UNet, see `load_frozen_parts`.
         resolution: Side of the square training image in pixels.
         sides: Sides of the attention maps.
         reduction: See `reduce_mask`.
         batch_size: Images, and captions, encoded at once.
+
+    Raises:
+        ValueError: If the model's tokenizers disagree about where a noun is.
     """
-    device = vae.device
+    vae, tokenizers = pipeline.vae, tokenizers_of(pipeline)
+    found = [agreed_positions(tokenizers, sample.caption, sample.spans) for sample in samples]
     # Empty tensors of the right shape, since a shard may hold no sample.
     means = [torch.zeros(0, vae.config.latent_channels, sides[0], sides[0])]
     deviations = [means[0]]
-    states = [torch.zeros(0, tokenizer.model_max_length, text_encoder.config.hidden_size)]
+    empty_hidden_states, empty_conditions = encode_captions(pipeline, [""])
+    states = [empty_hidden_states[:0]]
+    conditions = {name: [value[:0]] for name, value in empty_conditions.items()}
     for start in range(0, len(samples), batch_size):
         batch = samples[start : start + batch_size]
         pixels = torch.stack([crop_image(sample.image, resolution) for sample in batch])
-        posterior = vae.encode(pixels.to(device)).latent_dist
+        posterior = vae.encode(pixels.to(vae.device)).latent_dist
         means.append((posterior.mean * vae.config.scaling_factor).cpu())
         deviations.append((posterior.std * vae.config.scaling_factor).cpu())
-        ids = tokenizer(
-            [sample.caption for sample in batch],
-            padding="max_length",
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        states.append(text_encoder(ids.to(device))[0].cpu())
+        of_captions, beside = encode_captions(pipeline, [sample.caption for sample in batch])
+        states.append(of_captions)
+        for name, value in beside.items():
+            conditions[name].append(value)
+    added_conditions = {name: torch.cat(values) for name, values in conditions.items()}
+    if isinstance(pipeline, StableDiffusionXLPipeline):
+        crops = [describe_crop(s.image.height, s.image.width, resolution) for s in samples]
+        added_conditions["time_ids"] = torch.tensor(crops, dtype=torch.float32).reshape(-1, 6)
     rejected: list[Rejection] = []
     positions: list[list[list[int]]] = []
     grids: dict[int, list[Tensor]] = {side: [] for side in sides}
-    for sample in samples:
+    for sample, own in zip(samples, found, strict=True):
         kept = []
-        found = token_positions(tokenizer, sample.caption, sample.spans)
-        for (start, end), mask, tokens in zip(sample.spans, sample.masks, found, strict=True):
+        for (start, end), mask, tokens in zip(sample.spans, sample.masks, own, strict=True):
             cropped = crop_mask(mask, resolution)
             reason = None
             if not tokens:
@@ -149,6 +166,9 @@ def encode_samples(
         latents_mean=torch.cat(means),
         latents_deviation=torch.cat(deviations),
         encoder_hidden_states=torch.cat(states),
+        added_conditions=added_conditions,
+        empty_hidden_states=empty_hidden_states,
+        empty_conditions=empty_conditions,
         grids={
             side: torch.stack(masks) if masks else torch.zeros(0, side, side, dtype=torch.bool)
             for side, masks in grids.items()
@@ -163,8 +183,13 @@ def write_encoded(folder: Path, encoded: EncodedSamples) -> None:
         "latents_mean": encoded.latents_mean,
         "latents_deviation": encoded.latents_deviation,
         "encoder_hidden_states": encoded.encoder_hidden_states,
+        f"{_EMPTY}hidden_states": encoded.empty_hidden_states,
     }
-    tensors |= {f"grid_{side}": grid for side, grid in encoded.grids.items()}
+    tensors |= {f"{_CONDITION}{name}": value for name, value in encoded.added_conditions.items()}
+    tensors |= {
+        f"{_EMPTY}{_CONDITION}{name}": value for name, value in encoded.empty_conditions.items()
+    }
+    tensors |= {f"{_GRID}{side}": grid for side, grid in encoded.grids.items()}
     save_file({k: v.contiguous() for k, v in tensors.items()}, folder / TENSORS_NAME)
     samples = {
         "keys": encoded.keys,
@@ -182,7 +207,11 @@ def read_encoded(folders: Sequence[Path]) -> EncodedSamples:
     """
     tensors = [load_file(folder / TENSORS_NAME) for folder in folders]
     samples = [json.loads((folder / SAMPLES_NAME).read_text("utf-8")) for folder in folders]
-    joined = {name: torch.cat([part[name] for part in tensors]) for name in tensors[0]}
+    joined = {
+        # The empty caption is the same in all shards of a model.
+        name: value if name.startswith(_EMPTY) else torch.cat([part[name] for part in tensors])
+        for name, value in tensors[0].items()
+    }
     if not len(joined["latents_mean"]):
         raise ValueError("the encoded shards hold no sample")
     return EncodedSamples(
@@ -192,9 +221,16 @@ def read_encoded(folders: Sequence[Path]) -> EncodedSamples:
         latents_mean=joined["latents_mean"],
         latents_deviation=joined["latents_deviation"],
         encoder_hidden_states=joined["encoder_hidden_states"],
-        grids={
-            int(name.removeprefix("grid_")): value
-            for name, value in joined.items()
-            if name.startswith("grid_")
-        },
+        added_conditions=_with_prefix(joined, _CONDITION),
+        empty_hidden_states=joined[f"{_EMPTY}hidden_states"],
+        empty_conditions=_with_prefix(joined, _EMPTY + _CONDITION),
+        grids={int(side): grid for side, grid in _with_prefix(joined, _GRID).items()},
     )
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

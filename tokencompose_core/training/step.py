@@ -32,6 +32,7 @@ class Batch:
         mean: Mean of the VAE's posterior, scaled.
         deviation: Standard deviation of the posterior, scaled.
         encoder_hidden_states: Text states.
+        added_conditions: What the UNet takes beside them, its `added_cond_kwargs`.
         tokens: The supervised tokens.
         grids: For every side of a map the masks of the batch's phrases.
     """
@@ -39,6 +40,7 @@ class Batch:
     mean: Float[Tensor, "batch channels height width"]
     deviation: Float[Tensor, "batch channels height width"]
     encoder_hidden_states: Float[Tensor, "batch tokens width"]
+    added_conditions: dict[str, Tensor]
     tokens: PhraseTokens
     grids: dict[int, Tensor]
 
@@ -103,19 +105,24 @@ def batch_maker(samples: EncodedSamples, device: torch.device) -> BatchMaker:
 
     def make_batch(keys: Sequence[str], dropped: Sequence[bool]) -> Batch:
         rows = [rows_of[key] for key in keys]
-        shown = [row for row, without in zip(rows, dropped, strict=True) if not without]
+        shown = [row for row, drop in zip(rows, dropped, strict=True) if not drop]
         phrases = [n for row in shown for n in range(first_phrase[row], first_phrase[row + 1])]
         positions = [
-            [] if without else samples.positions[row]
-            for row, without in zip(rows, dropped, strict=True)
+            [] if drop else samples.positions[row]
+            for row, drop in zip(rows, dropped, strict=True)
         ]
+        # Indexing with a list copies: the samples keep their captions.
         states = samples.encoder_hidden_states[rows]
-        if any(dropped):
-            states[torch.tensor(dropped)] = samples.empty_hidden_states
+        conditions = {name: value[rows] for name, value in samples.added_conditions.items()}
+        without = torch.tensor(dropped)
+        states[without] = samples.empty_hidden_states
+        for name, value in samples.empty_conditions.items():
+            conditions[name][without] = value
         return Batch(
             mean=samples.latents_mean[rows].to(device),
             deviation=samples.latents_deviation[rows].to(device),
             encoder_hidden_states=states.to(device),
+            added_conditions={name: value.to(device) for name, value in conditions.items()},
             tokens=index_phrase_tokens(positions, device),
             grids={side: grid[phrases].to(device) for side, grid in samples.grids.items()},
         )
@@ -157,7 +164,12 @@ def forward_losses(
     latents, noise = batch.mean + batch.deviation * normal[0], normal[1]
     noisy_latents = noise_scheduler.add_noise(latents, noise, timesteps)
     attention.select(batch.tokens.columns)
-    predicted = unet(noisy_latents, timesteps, batch.encoder_hidden_states).sample
+    predicted = unet(
+        noisy_latents,
+        timesteps,
+        batch.encoder_hidden_states,
+        added_cond_kwargs=batch.added_conditions or None,
+    ).sample
     target = denoising_target(noise_scheduler, latents, noise, timesteps)
     weights = min_snr_weights(noise_scheduler, timesteps, snr_gamma) if snr_gamma else None
     denoising = denoising_loss(predicted, target, weights)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -66,12 +66,12 @@ def _unfreeze(unet: UNet2DConditionModel, wanted: Callable[[str], bool]) -> None
 
 
 def save_model(
-    pipeline: StableDiffusionPipeline, kind: Trainable, folder: Path, lora_folder: Path
+    pipeline: DiffusionPipeline, kind: Trainable, folder: Path, lora_folder: Path
 ) -> None:
     """Write what the ecosystem loads.
 
-    A folder for `StableDiffusionPipeline.from_pretrained`, always. If LoRA layers were trained, a
-    file for `StableDiffusionPipeline.load_lora_weights` too; in the folder they are merged.
+    A folder for `DiffusionPipeline.from_pretrained`, always. If LoRA layers were trained, a file
+    for the pipeline's `load_lora_weights` too; in the folder they are merged.
 
     Args:
         pipeline: The pipeline of the trained UNet, which loses its LoRA layers.
@@ -81,7 +81,7 @@ def save_model(
     """
     if kind == "lora":
         layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipeline.unet))
-        StableDiffusionPipeline.save_lora_weights(lora_folder, unet_lora_layers=layers)
+        pipeline.save_lora_weights(lora_folder, unet_lora_layers=layers)
         pipeline.unet.fuse_lora()
         pipeline.unet.unload_lora()
     pipeline.save_pretrained(folder)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizerFast
 
 from tests.conftest import MODELS
@@ -34,7 +34,16 @@ def frozen_parts():
     tokenizer = CLIPTokenizerFast.from_pretrained(
         MODELS / "stable_diffusion/tokenizer", model_max_length=16
     )
-    return vae, text_encoder, tokenizer
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=None,
+        scheduler=None,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 @pytest.fixture(scope="session")

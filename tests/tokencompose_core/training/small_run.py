@@ -82,7 +82,7 @@ def encode(frozen_parts, samples, **changes):
         "reduction": "coverage",
         "batch_size": 2,
     } | changes
-    return encode_samples(samples, *frozen_parts, **options)
+    return encode_samples(samples, frozen_parts, **options)
 
 
 def train(encoded, tmp_path, settings=SETTINGS, unet=None, **options):

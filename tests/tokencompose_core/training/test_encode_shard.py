@@ -23,7 +23,8 @@ def test_sides_of_the_maps():
 
 
 def test_encoding_keeps_what_the_frozen_parts_compute(frozen_parts, encoded):
-    vae, text_encoder, tokenizer = frozen_parts
+    vae, text_encoder = frozen_parts.vae, frozen_parts.text_encoder
+    tokenizer = frozen_parts.tokenizer
     sample = make_samples()[3]
     with torch.no_grad():
         posterior = vae.encode(crop_image(sample.image, 16)[None]).latent_dist

@@ -1,0 +1,94 @@
+"""What of a base model is frozen, and whether it can be trained as a config asks."""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils.logging import disable_progress_bar
+from transformers import CLIPTokenizerFast
+
+from tokencompose_core.attention.layers import cross_attention_layers
+from tokencompose_core.checkpoints.pipeline_class import load_options
+from tokencompose_core.training.encode_shard import map_sides
+
+
+def check_base_model(
+    model: str, *, revision: str = "", resolution: int, layers: Sequence[str]
+) -> list[int]:
+    """Refuse a model that cannot be trained as asked, before its weights are read.
+
+    Args:
+        model: Folder or hub name.
+        revision: Commit of a hub model.
+        resolution: Side of the square training images in pixels.
+        layers: Places and resolutions whose attention is supervised.
+
+    Returns:
+        Sides of the attention maps, largest first.
+
+    Raises:
+        ValueError: If the model is no Stable Diffusion, its UNet does not denoise the latents of
+            its VAE alone, the VAE cannot encode images of that resolution, or the UNet lacks a
+            layer. The message begins with the field of the config.
+    """
+    try:
+        load_options(model, revision)
+    except ValueError as error:
+        raise ValueError(f"finetune.base_model: {error}") from error
+    where = {"pretrained_model_name_or_path": model, "revision": revision or None}
+    vae = AutoencoderKL.load_config(**where, subfolder="vae")
+    with torch.device("meta"):  # layers without memory for their weights
+        unet = UNet2DConditionModel.from_config(
+            UNet2DConditionModel.load_config(**where, subfolder="unet")
+        )
+    if unet.config.in_channels != vae["latent_channels"]:
+        raise ValueError(
+            f"finetune.base_model: the UNet of {model} takes {unet.config.in_channels} channels,"
+            f" its VAE makes {vae['latent_channels']}; name a model that draws from text alone"
+        )
+    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    if resolution % factor:
+        below = resolution // factor * factor
+        raise ValueError(
+            f"finetune.resolution: expected a multiple of {factor}, by which the VAE of {model}"
+            f" shrinks images, received {resolution}; take {below or factor} or {below + factor}"
+        )
+    side = resolution // factor
+    try:
+        cross_attention_layers(unet, layers, side)
+    except ValueError as error:
+        raise ValueError(f"finetune.objective.layers: {error}") from error
+    return map_sides(len(unet.config.block_out_channels), side)
+
+
+def load_frozen_parts(model: str, *, revision: str = "", device: str = "cpu") -> DiffusionPipeline:
+    """Load a Stable Diffusion without its UNet, in float32.
+
+    Its tokenizers are fast ones, the only kind that knows the characters of its tokens: text states
+    and positions of nouns must come from the same tokens, and the slow kind cleans captions first.
+
+    Args:
+        model: Folder or hub name.
+        revision: Commit of a hub model.
+        device: Where its parts shall be.
+
+    Raises:
+        ValueError: If the model is no Stable Diffusion.
+    """
+    disable_progress_bar()  # of the few parts that are loaded, gone in a blink
+    where = {"pretrained_model_name_or_path": model, "revision": revision or None}
+    parts = DiffusionPipeline.load_config(**where)
+    tokenizers = [name for name in ("tokenizer", "tokenizer_2") if name in parts]
+    pipeline = DiffusionPipeline.from_pretrained(
+        **where,
+        **load_options(model, revision),
+        **dict.fromkeys(tokenizers),
+        unet=None,
+        feature_extractor=None,
+        image_encoder=None,
+        torch_dtype=torch.float32,
+    )
+    pipeline.register_modules(
+        **{name: CLIPTokenizerFast.from_pretrained(**where, subfolder=name) for name in tokenizers}
+    )
+    return pipeline.to(device)
