@@ -13,7 +13,7 @@ from tokencompose_core.store.rejections import check_rejected_fraction
 # Prefect stores every payload twice and lists all of them at once, so cards are kept small.
 MOST_IMAGE_BYTES = 120_000
 _MOST_ROWS = 100
-_SHEETS = ("sheet.jpg", "losses.png", "samples.jpg", "layers.jpg")
+_SHEETS = ("sheet.jpg", "losses.png", "samples.jpg", "nouns.jpg", "layers.jpg")
 
 
 def close_stage(

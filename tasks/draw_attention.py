@@ -67,7 +67,7 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
             tokenizer = CLIPTokenizerFast.from_pretrained(
                 where, revision=model.revision or None, subfolder="tokenizer"
             )
-            records[model.label] = record_attention(pipeline, tokenizer, request, sampler)
+            (records[model.label],) = record_attention(pipeline, tokenizer, [request], sampler)
         first = next(iter(records.values()))
         images = {label: record.image for label, record in records.items()}
         keys = list(first.by_layer())

@@ -2,28 +2,32 @@
 
 import json
 from importlib.metadata import version as package_version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prefect import task
 from prefect.client.schemas.objects import State
 
-from data_schemas.configs.finetune_config import FinetuneConfig, ObjectiveConfig
+from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
-from tasks.cards import close_stage
-from tasks.devices import resolve_device
+from tasks.cards import MOST_IMAGE_BYTES, close_stage
 from tasks.progress import Progress
 from tasks.stage import PACKAGES, STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
-from tokencompose_core.checkpoints.locate import identity, local_or_hub
+from tokencompose_core.checkpoints.locate import identity
 from tokencompose_core.store.content_store import Store
+
+if TYPE_CHECKING:
+    from tasks.train_unet import Trained
 
 MODEL_FOLDER = "model/"
 LORA_FOLDER = "lora/"
 LOSSES_NAME = "losses.json"
-_PREVIEW_BATCH = 4
 _OUTSIDE_KEY = {
     "profile",
     "device",
+    "num_processes",
+    "trackers",
     "checkpoint_every_steps",
     "encode_batch_size",
     "base_model",
@@ -37,7 +41,7 @@ class FinetuneSpec(Spec):
     """Encoded shards to train on, and how."""
 
     stage: ClassVar[str] = "finetune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     encoded: list[Input]
     config: FinetuneConfig
@@ -63,108 +67,67 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
 
     Reads: encoded shards and the base model.
     Writes: `model/`, a diffusers folder; `lora/`, if LoRA layers were trained; `losses.json` with
-        the losses of every step; curves, and samples of fixed prompts before and after.
+        the losses of every step; curves, and fixed prompts and their nouns' attention before,
+        during and after.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from diffusers import DDPMScheduler
-
-        from tokencompose_core.evaluation.generate import (
-            Sampler,
-            generate_images,
-            load_pipeline,
-            request_images,
-        )
-        from tokencompose_core.evaluation.prompts import Prompt
+        from tasks.train_unet import TrainingJob, train_unet
         from tokencompose_core.reports.charts import draw_losses
-        from tokencompose_core.reports.contact_sheet import draw_sheet
-        from tokencompose_core.training.encode_shard import read_encoded, select_samples
-        from tokencompose_core.training.finetune import (
-            FinetuneSettings,
-            choose_objective,
-            finetune_unet,
-        )
+        from tokencompose_core.reports.contact_sheet import jpeg_under
+        from tokencompose_core.reports.validation_sheet import draw_noun_attention, draw_samples
         from tokencompose_core.training.model_card import write_model_card
-        from tokencompose_core.training.order import held_out_keys
         from tokencompose_core.training.trainable import save_model
-        from tokencompose_core.training.validate import validate_unet
 
         config = spec.config
-        samples = read_encoded([shard.path(store) for shard in spec.encoded])
-        pipeline = load_pipeline(
-            local_or_hub(config.base_model),
-            revision=config.base_revision,
-            device=resolve_device(config.device),
+        _check_packages(config)
+        job = TrainingJob(
+            config=config,
+            encoded=[shard.path(store) for shard in spec.encoded],
+            work_dir=store.work_dir(spec.key),
+            log_dir=store.log_dir(spec.key),
         )
-        previews = request_images(
-            [Prompt(i, text, ()) for i, text in enumerate(config.preview_prompts)], 1, config.seed
-        )
-        sampler = Sampler(50, 7.5, config.resolution, config.resolution)
-        held_out = held_out_keys(samples.keys, config.validation_fraction)
-        noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-
-        def validate() -> dict[str, float]:
-            if not held_out:
-                return {}
-            return validate_unet(
-                pipeline.unet,
-                noise_scheduler,
-                select_samples(samples, held_out),
-                choose_objective(config.objective.variant),
-                layers=config.objective.layers,
-            )
-
-        before = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
-        validated_before = validate()
         with Progress(spec.title, config.num_steps, "steps") as progress:
-            history = finetune_unet(
-                pipeline.unet,
-                noise_scheduler,
-                select_samples(samples, set(samples.keys) - held_out),
-                _settings(config, FinetuneSettings),
-                checkpoint_dir=store.work_dir(spec.key),
-                on_step=lambda step, num_steps, losses: progress.reach(
-                    step, " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN)
+            trained = train_unet(
+                job,
+                lambda step, losses: progress.reach(
+                    step,
+                    " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN if name in losses),
                 ),
             )
-        validated_after = validate()
-        after = generate_images(pipeline, previews, sampler, batch_size=_PREVIEW_BATCH)
-        save_model(pipeline, config.trainable, folder / MODEL_FOLDER, folder / LORA_FOLDER)
-        last = history[-max(1, len(history) // 10) :]
-        measured = {
-            **{
-                f"{name} (held out, {when})": values[name]
-                for name in _SHOWN
-                for when, values in (("before", validated_before), ("after", validated_after))
-                if name in values
-            },
-            **{f"{name} (last tenth)": sum(r[name] for r in last) / len(last) for name in _SHOWN},
-        }
+        save_model(trained.pipeline, config.trainable, folder / MODEL_FOLDER, folder / LORA_FOLDER)
+        measured = _measure(trained)
         write_model_card(
             folder / MODEL_FOLDER,
             # Of a folder the name alone: where it lies is nobody else's business.
             base_model=Path(config.base_model).name
             if Path(config.base_model).is_dir()
             else config.base_model,
-            settings=config.model_dump(exclude={"device", "base_model"}),
+            is_grounded=config.objective.token_weight > 0 or config.objective.pixel_weight > 0,
+            # The card is part of the model's digest: what is outside the key stays outside of it.
+            settings=config.model_dump(exclude=_OUTSIDE_KEY),
             data_digests=[shard.digest for shard in spec.encoded],
             measured=measured,
             versions={name: package_version(name) for name in PACKAGES},
         )
-        (folder / LOSSES_NAME).write_text(json.dumps(history), "utf-8")
-        draw_losses(history, folder / "losses.png")
-        draw_sheet(
-            [*before, *after],
-            [f"before: {text}" for text in config.preview_prompts]
-            + [f"after: {text}" for text in config.preview_prompts],
-            columns=len(previews),
-            side=128,
-            label_lines=4,
-        ).save(folder / "samples.jpg", quality=85)
+        (folder / LOSSES_NAME).write_text(json.dumps(trained.history), "utf-8")
+        validations = trained.validations
+        draw_losses(
+            trained.history, folder / "losses.png", {v.step: v.held_out for v in validations}
+        )
+        prompts = config.validation_prompts
+        if prompts:
+            steps, images = [v.step for v in validations], [v.images for v in validations]
+            samples = draw_samples([one.prompt for one in prompts], steps, images)
+            attention = draw_noun_attention(
+                [one.nouns for one in prompts], steps, images, [v.attention for v in validations]
+            )
+            for name, sheet in (("samples.jpg", samples), ("nouns.jpg", attention)):
+                (folder / name).write_bytes(jpeg_under(sheet, MOST_IMAGE_BYTES))
         return {
-            "num_in": len(samples.keys),
-            "num_out": len(samples.keys),
-            "facts": {"steps": config.num_steps, "held out": len(held_out), **measured},
+            "num_in": trained.num_samples,
+            "num_out": trained.num_samples,
+            "facts": {"steps": config.num_steps, "held out": trained.num_held_out, **measured},
         }
 
     inputs = {shard.key: shard.digest for shard in spec.encoded}
@@ -174,20 +137,39 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
 _SHOWN = ("denoising", "token", "pixel", "inside")
 
 
-def _settings(config: FinetuneConfig, settings_type):
-    values = config.model_dump()
-    objective: ObjectiveConfig = config.objective
-    return settings_type(
-        variant=objective.variant,
-        token_weight=objective.token_weight,
-        pixel_weight=objective.pixel_weight,
-        layers=tuple(objective.layers),
-        **{
-            name: values[name]
-            for name in settings_type.__dataclass_fields__
-            if name not in ("variant", "token_weight", "pixel_weight", "layers")
-        },
-    )
+def _measure(trained: "Trained") -> dict[str, float]:
+    """Losses on held-out samples before and after, and of the last tenth of the steps."""
+    measured = {
+        f"{name} (held out, {when})": validation.held_out[name]
+        for name in _SHOWN
+        for when, validation in zip(
+            ("before", "after"), (trained.validations[0], trained.validations[-1]), strict=True
+        )
+        if name in validation.held_out
+    }
+    last = trained.history[-max(1, len(trained.history) // 10) :]
+    for name in _SHOWN:
+        values = [row[name] for row in last if name in row]
+        if values:
+            measured[f"{name} (last tenth)"] = sum(values) / len(values)
+    return measured
+
+
+def _check_packages(config: FinetuneConfig) -> None:
+    """Refuse what needs a package that is not installed, before anything is loaded.
+
+    Raises:
+        ValueError: Naming the field and the package.
+    """
+    needed = dict.fromkeys(config.trackers, "finetune.trackers")
+    if config.optimizer == "adamw_8bit":
+        needed["bitsandbytes"] = "finetune.optimizer"
+    for package, field in needed.items():
+        if find_spec(package) is None:
+            raise ValueError(
+                f"{field} needs {package}, which is not installed; pip install {package}, or choose"
+                " another"
+            )
 
 
 def finetune_unet(encoded: list[Input], config: FinetuneConfig, label: str) -> Input:

@@ -23,7 +23,17 @@ from tasks.quiet import hush_libraries
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import files_digest, make_key
 
-PACKAGES = ("torch", "diffusers", "transformers", "open_clip_torch", "flair", "groundingdino-py")
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "open_clip_torch",
+    "flair",
+    "groundingdino-py",
+    "segment-anything-hq",
+)
 
 
 class Spec(BaseModel, ABC):

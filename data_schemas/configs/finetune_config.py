@@ -33,7 +33,7 @@ class ValidationPrompt(Settings):
     """A prompt that is drawn from the same noise again and again, and where its nouns look."""
 
     prompt: Annotated[str, Field(min_length=1)]
-    nouns: Annotated[list[str], Field(description="Words of the prompt.")]
+    nouns: Annotated[list[str], Field(min_length=1, description="Words of the prompt.")]
 
     @model_validator(mode="after")
     def _nouns_are_in_the_prompt(self) -> Self:

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers, layer_key
 from tokencompose_core.evaluation.generate import ImageRequest, Sampler, generate_images
+from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.nouns.token_positions import token_positions
 
 
@@ -90,54 +91,96 @@ def find_nouns(prompt: str, nouns: Sequence[str]) -> list[tuple[int, int]]:
 def record_attention(
     pipeline: DiffusionPipeline,
     tokenizer: PreTrainedTokenizerFast,
-    request: ImageRequest,
+    requests: Sequence[ImageRequest],
     sampler: Sampler,
-) -> AttentionRecord:
-    """Generate an image and keep the cross-attention of its prompt's nouns.
+    *,
+    batch_size: int = 1,
+    average_heads: bool = False,
+) -> list[AttentionRecord]:
+    """Generate images and keep the cross-attention of their prompts' nouns.
 
     Of classifier-free guidance's two passes the one with the prompt is kept.
 
     Args:
         pipeline: A loaded Stable Diffusion.
         tokenizer: The fast tokenizer of its text encoder.
-        request: The image; its prompt's categories are the nouns.
+        requests: The images; the categories of a prompt are its nouns.
         sampler: Steps, guidance and size.
+        batch_size: Images generated at once.
+        average_heads: Keep the mean over heads as the only head.
 
     Raises:
-        ValueError: If a category is not in the prompt, or lies beyond the text encoder's limit.
+        ValueError: If a category is not in its prompt, or lies beyond the text encoder's limit.
     """
-    nouns = request.prompt.categories
-    positions = token_positions(
-        tokenizer, request.prompt.text, find_nouns(request.prompt.text, nouns)
-    )
+    positions = [noun_positions(tokenizer, request.prompt) for request in requests]
+    records: list[AttentionRecord] = []
+    for start in range(0, len(requests), batch_size):
+        rows = slice(start, start + batch_size)
+        records += _record_batch(pipeline, requests[rows], positions[rows], sampler, average_heads)
+    return records
+
+
+def noun_positions(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> list[list[int]]:
+    """Positions of the tokens of each of a prompt's nouns.
+
+    Raises:
+        ValueError: If a noun is not in the prompt, or lies beyond the text encoder's limit.
+    """
+    nouns = prompt.categories
+    positions = token_positions(tokenizer, prompt.text, find_nouns(prompt.text, nouns))
     beyond = [noun for noun, own in zip(nouns, positions, strict=True) if not own]
     if beyond:
         raise ValueError(f"{beyond} lie beyond the {tokenizer.model_max_length} tokens of a prompt")
+    return positions
+
+
+def _record_batch(
+    pipeline: DiffusionPipeline,
+    requests: Sequence[ImageRequest],
+    positions: Sequence[list[list[int]]],
+    sampler: Sampler,
+    average_heads: bool,
+) -> list[AttentionRecord]:
     unet = pipeline.unet
     side = max(sampler.height, sampler.width) // pipeline.vae_scale_factor
     layers = cross_attention_layers(unet, ("down", "mid", "up"), side)
-    tokens = torch.tensor([token for own in positions for token in own])
-    steps: list[dict[str, list[Tensor]]] = []
+    # Prompts with fewer tokens than others are filled up with the first token, which is not read.
+    own = [[token for tokens in nouns for token in tokens] for nouns in positions]
+    widest = max(1, *map(len, own))
+    tokens = torch.tensor([row + [0] * (widest - len(row)) for row in own])
+    widths = [[len(tokens) for tokens in nouns] for nouns in positions]
+    # For each image, for each step, for each place and resolution, the maps of its layers.
+    steps: list[list[dict[str, list[Tensor]]]] = [[] for _ in requests]
     timesteps: list[int] = []
     with capture_attention(unet, layers) as attention:
 
         def keep(pipeline, step: int, timestep: Tensor, values: dict) -> dict:
-            maps: dict[str, list[Tensor]] = {}
-            for name, captured in attention.maps.items():
-                of_nouns = [part.mean(dim=-1) for part in captured[-1].split(widths, dim=-1)]
-                key = layer_key(unet, name, side)
-                maps.setdefault(key, []).append(torch.stack(of_nouns, dim=-1).cpu())
-            steps.append(maps)
+            for row, of_row in enumerate(steps):
+                of_row.append({})
+                for name, captured in attention.maps.items():
+                    # The prompts' pass is the last of the two.
+                    maps = captured[row - len(requests), ..., : len(own[row])]
+                    if average_heads:
+                        maps = maps.mean(dim=0, keepdim=True)
+                    of_nouns = [part.mean(dim=-1) for part in maps.split(widths[row], dim=-1)]
+                    key = layer_key(unet, name, side)
+                    of_row[-1].setdefault(key, []).append(torch.stack(of_nouns, dim=-1).cpu())
             timesteps.append(int(timestep))
             return values
 
-        widths = [len(own) for own in positions]
         passes = 2 if sampler.guidance_scale > 1 else 1
-        attention.select(tokens.expand(passes, -1).to(unet.device))
-        (image,) = generate_images(pipeline, [request], sampler, batch_size=1, on_step_end=keep)
-    return AttentionRecord(
-        image=image,
-        nouns=tuple(nouns),
-        timesteps=tuple(timesteps),
-        maps={key: torch.stack([torch.stack(maps[key]) for maps in steps]) for key in steps[0]},
-    )
+        attention.select(tokens.repeat(passes, 1).to(unet.device))
+        images = generate_images(
+            pipeline, requests, sampler, batch_size=len(requests), on_step_end=keep
+        )
+    return [
+        AttentionRecord(
+            image=image,
+            nouns=tuple(request.prompt.categories),
+            timesteps=tuple(timesteps),
+            maps={
+                key: torch.stack([torch.stack(maps[key]) for maps in of_row]) for key in of_row[0]
+            },
+        )
+        for image, request, of_row in zip(images, requests, steps, strict=True)
+    ]

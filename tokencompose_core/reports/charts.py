@@ -11,22 +11,37 @@ from matplotlib import pyplot as plt
 
 _PANELS = {
     "denoising": "denoising loss",
-    "token": "token loss, sum over layers",
-    "pixel": "pixel loss, sum over layers",
+    "token": "token loss",
+    "pixel": "pixel loss",
     "inside": "share of attention inside masks",
 }
 
 
-def draw_losses(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the losses of a fine-tuning over its steps, each with a running mean."""
-    steps = [row["step"] for row in history]
+def draw_losses(
+    history: Sequence[Mapping[str, float]],
+    path: Path,
+    held_out: Mapping[int, Mapping[str, float]] | None = None,
+) -> None:
+    """Draw the losses of a fine-tuning over its steps, each with a running mean.
+
+    Args:
+        history: Losses of every step; one that a step lacks is left out.
+        path: Where to write the picture.
+        held_out: By step, losses on held-out samples, drawn as dots.
+    """
     figure, axes = plt.subplots(1, len(_PANELS), figsize=(12, 2.6), dpi=80)
-    window = max(1, len(history) // 20)
-    kernel = np.ones(window) / window
     for axis, (name, title) in zip(axes, _PANELS.items(), strict=True):
-        values = np.array([row[name] for row in history])
+        rows = [row for row in history if name in row]
+        steps, values = [row["step"] for row in rows], np.array([row[name] for row in rows])
+        window = max(1, len(rows) // 20)
         axis.plot(steps, values, color="#b8c4d6", linewidth=0.7)
-        axis.plot(steps[window - 1 :], np.convolve(values, kernel, "valid"), color="#1f4e9c")
+        if len(rows):
+            kernel = np.ones(window) / window
+            axis.plot(steps[window - 1 :], np.convolve(values, kernel, "valid"), color="#1f4e9c")
+        measured = {step: row[name] for step, row in (held_out or {}).items() if name in row}
+        axis.plot(list(measured), list(measured.values()), "o--", color="#c8553d", label="held out")
+        if measured:
+            axis.legend(fontsize=7)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)

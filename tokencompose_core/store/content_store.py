@@ -123,6 +123,11 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def log_dir(self, key: str) -> Path:
+        """A local folder for what trackers write while the output under this key is made."""
+        root = Path(self.root) if self.is_local else self.cache_dir
+        return root / "logs" / key
+
     def clear_work_dir(self, key: str) -> None:
         """Remove the checkpoints of finished work."""
         shutil.rmtree(self.work_dir(key), ignore_errors=True)

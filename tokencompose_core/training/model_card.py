@@ -7,10 +7,22 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+_GROUNDED = (
+    "# Stable Diffusion, fine-tuned with grounded nouns",
+    "",
+    "The cross-attention of each noun was trained to fall on that noun's segmentation mask"
+    " (TokenCompose, arXiv:2312.03626).",
+)
+_PLAIN = (
+    "# Stable Diffusion, fine-tuned on the denoising loss alone",
+    "",
+    "A baseline for models that are trained on the same samples with grounded nouns as well"
+    " (TokenCompose, arXiv:2312.03626).",
+)
 _HOW_TO = """```python
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 
-pipeline = StableDiffusionPipeline.from_pretrained("path/to/this/folder")
+pipeline = DiffusionPipeline.from_pretrained("path/to/this/folder")
 image = pipeline("a photo of a cat, a wine glass, and a kite.").images[0]
 ```"""
 
@@ -19,6 +31,7 @@ def write_model_card(
     folder: Path,
     *,
     base_model: str,
+    is_grounded: bool,
     settings: Mapping[str, Any],
     data_digests: Sequence[str],
     measured: Mapping[str, float],
@@ -29,6 +42,7 @@ def write_model_card(
     Args:
         folder: Folder of the model.
         base_model: What training started from.
+        is_grounded: Whether the attention of nouns was trained, and not only the denoising.
         settings: The whole config of the training, seed included.
         data_digests: Digests of the encoded shards that it was trained on.
         measured: Figures of the training.
@@ -38,17 +52,14 @@ def write_model_card(
         base_model=base_model,
         library_name="diffusers",
         pipeline_tag="text-to-image",
-        tags=["tokencompose", "stable-diffusion"],
+        tags=["tokencompose", "stable-diffusion"] if is_grounded else ["stable-diffusion"],
     )
     lines = [
         "---",
         data.to_yaml(),
         "---",
         "",
-        "# Stable Diffusion, fine-tuned with grounded nouns",
-        "",
-        "The cross-attention of each noun was trained to fall on that noun's segmentation mask"
-        " (TokenCompose, arXiv:2312.03626).",
+        *(_GROUNDED if is_grounded else _PLAIN),
         "",
         _HOW_TO,
         "",

@@ -1,7 +1,6 @@
 """The optimizer of a fine-tuning."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ def make_optimizer(
     """AdamW (arXiv:1711.05101), with states of 32 or of 8 bits (arXiv:2110.02861).
 
     Raises:
-        ValueError: If 8-bit states are asked for and bitsandbytes is not installed.
+        ImportError: If 8-bit states are asked for and bitsandbytes is not installed.
+        ValueError: If there is no such optimizer.
     """
     options: dict[str, Any] = {
         "lr": settings.learning_rate,
@@ -28,21 +28,8 @@ def make_optimizer(
         case "adamw":
             return torch.optim.AdamW(parameters, **options)
         case "adamw_8bit":
-            check_optimizer(settings.optimizer)
+            # Imported here: optional, and its import looks for a GPU.
             from bitsandbytes.optim import AdamW8bit
 
             return AdamW8bit(parameters, **options)
     raise ValueError(f"optimizer {settings.optimizer!r} is neither adamw nor adamw_8bit")
-
-
-def check_optimizer(optimizer: str) -> None:
-    """Refuse an optimizer whose package is not installed.
-
-    Raises:
-        ValueError: Saying what to install.
-    """
-    if optimizer == "adamw_8bit" and find_spec("bitsandbytes") is None:
-        raise ValueError(
-            "finetune.optimizer: adamw_8bit needs bitsandbytes; pip install bitsandbytes, or take"
-            " adamw"
-        )

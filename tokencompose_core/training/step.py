@@ -108,8 +108,7 @@ def batch_maker(samples: EncodedSamples, device: torch.device) -> BatchMaker:
         shown = [row for row, drop in zip(rows, dropped, strict=True) if not drop]
         phrases = [n for row in shown for n in range(first_phrase[row], first_phrase[row + 1])]
         positions = [
-            [] if drop else samples.positions[row]
-            for row, drop in zip(rows, dropped, strict=True)
+            [] if drop else samples.positions[row] for row, drop in zip(rows, dropped, strict=True)
         ]
         # Indexing with a list copies: the samples keep their captions.
         states = samples.encoder_hidden_states[rows]

@@ -68,7 +68,7 @@ def test_fp16_on_a_cpu_is_refused():
 
 
 def test_bf16_keeps_weights_and_losses_in_float32(tmp_path, encoded):
-    precise, exact = train(encoded, tmp_path / "a", replace(SETTINGS, num_steps=1))
+    _, exact = train(encoded, tmp_path / "a", replace(SETTINGS, num_steps=1))
     unet = make_unet()
     forward = unet.forward
     half, history = train(

@@ -1,0 +1,184 @@
+"""Train the UNet of a config, in this process or in several, and look at it on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diffusers import DDPMScheduler, DiffusionPipeline
+from transformers import CLIPTokenizerFast
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from tasks.devices import resolve_device
+from tokencompose_core.checkpoints.locate import local_or_hub
+from tokencompose_core.evaluation.generate import Sampler, load_pipeline
+from tokencompose_core.evaluation.prompts import Prompt
+from tokencompose_core.evaluation.validation import (
+    Validation,
+    load_validations,
+    save_validation,
+    validate_prompts,
+    validation_path,
+)
+from tokencompose_core.objectives.choose_objective import choose_objective
+from tokencompose_core.training.encode_shard import EncodedSamples, read_encoded, select_samples
+from tokencompose_core.training.finetune import finetune_unet
+from tokencompose_core.training.order import held_out_keys
+from tokencompose_core.training.processes import make_accelerator, run_processes
+from tokencompose_core.training.settings import FinetuneSettings
+from tokencompose_core.training.validate import validate_unet
+
+OnStep = Callable[[int, dict[str, float]], None]
+_VALIDATION_BATCH = 8
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a process needs to train, as plain values.
+
+    Attributes:
+        config: The model and how it is trained.
+        encoded: Folders of encoded shards.
+        work_dir: For checkpoints and validations; what is there already is taken up.
+        log_dir: For trackers.
+    """
+
+    config: FinetuneConfig
+    encoded: list[Path]
+    work_dir: Path
+    log_dir: Path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a job.
+
+    Attributes:
+        pipeline: The model with its trained UNet.
+        num_samples: Samples of all shards.
+        num_held_out: Those of them that were not trained on.
+        history: Losses of every step.
+        validations: The model before, during and after.
+    """
+
+    pipeline: DiffusionPipeline
+    num_samples: int
+    num_held_out: int
+    history: list[dict[str, float]]
+    validations: list[Validation]
+
+
+def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
+    """Train, and validate before, during and after."""
+    count = job.config.num_processes
+    if count > 1:
+        # They leave their last checkpoint, which the training below takes up and ends with.
+        run_processes(_train_as_one_of, [job], count, lambda message: on_step(*message))
+    return _train(job, on_step, trackers=[] if count > 1 else list(job.config.trackers))
+
+
+def _train_as_one_of(job: TrainingJob, send: Callable[[Any], None]) -> None:
+    _train(job, lambda *message: send(message), trackers=list(job.config.trackers), is_last=False)
+
+
+def _train(
+    job: TrainingJob, on_step: OnStep, *, trackers: list[str], is_last: bool = True
+) -> Trained:
+    config = job.config
+    accelerator = make_accelerator(
+        resolve_device(config.device),
+        config.mixed_precision,
+        trackers=tuple(trackers),
+        log_dir=job.log_dir,
+    )
+    samples = read_encoded(job.encoded)
+    held_out = held_out_keys(samples.keys, config.validation_fraction)
+    model = {"revision": config.base_revision}
+    pipeline = load_pipeline(
+        local_or_hub(config.base_model), device=str(accelerator.device), **model
+    )
+    noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    accelerator.init_trackers("tokencompose", config=_plain(config))
+
+    def validate(step: int) -> None:
+        if not accelerator.is_main_process or validation_path(job.work_dir, step).exists():
+            return
+        validation = _validate(pipeline, noise_scheduler, samples, held_out, config, step)
+        save_validation(job.work_dir, validation)
+        held = {f"held_out/{name}": value for name, value in validation.held_out.items()}
+        accelerator.log(held, step)
+        if "tensorboard" in trackers:
+            images = np.stack([np.asarray(image) for image in validation.images])
+            accelerator.get_tracker("tensorboard").log_images(
+                {"validation": images}, step, dataformats="NHWC"
+            )
+
+    validate(0)
+    history = finetune_unet(
+        pipeline.unet,
+        noise_scheduler,
+        select_samples(samples, set(samples.keys) - held_out),
+        _settings(config),
+        accelerator=accelerator,
+        checkpoint_dir=job.work_dir,
+        on_step=lambda step, num_steps, losses: on_step(step, losses),
+        on_validation=validate,
+    )
+    if is_last:
+        validate(config.num_steps)
+    accelerator.end_training()
+    return Trained(
+        pipeline, len(samples.keys), len(held_out), history, load_validations(job.work_dir)
+    )
+
+
+def _validate(
+    pipeline: DiffusionPipeline,
+    noise_scheduler: DDPMScheduler,
+    samples: EncodedSamples,
+    held_out: set[str],
+    config: FinetuneConfig,
+    step: int,
+) -> Validation:
+    losses = {}
+    if held_out:
+        losses = validate_unet(
+            pipeline.unet,
+            noise_scheduler,
+            select_samples(samples, held_out),
+            choose_objective(config.objective.variant),
+            layers=config.objective.layers,
+        )
+    tokenizer = pipeline.tokenizer
+    if not tokenizer.is_fast:
+        tokenizer = CLIPTokenizerFast.from_pretrained(
+            local_or_hub(config.base_model),
+            revision=config.base_revision or None,
+            subfolder="tokenizer",
+        )
+    return validate_prompts(
+        pipeline,
+        tokenizer,
+        [
+            Prompt(number, one.prompt, tuple(one.nouns))
+            for number, one in enumerate(config.validation_prompts)
+        ],
+        Sampler(50, 7.5, config.resolution, config.resolution),
+        step=step,
+        held_out=losses,
+        seed=config.seed,
+        batch_size=_VALIDATION_BATCH,
+    )
+
+
+def _settings(config: FinetuneConfig) -> FinetuneSettings:
+    objective = config.objective.model_dump()
+    values = {**config.model_dump(), **objective, "layers": tuple(objective["layers"])}
+    return FinetuneSettings(**{name: values[name] for name in FinetuneSettings.__annotations__})
+
+
+def _plain(config: FinetuneConfig) -> dict[str, Any]:
+    """Numbers and names of a config, as trackers take them."""
+    values = {**config.model_dump(), **config.objective.model_dump()}
+    return {k: v for k, v in values.items() if isinstance(v, int | float | str | bool)}
