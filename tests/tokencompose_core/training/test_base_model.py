@@ -129,14 +129,22 @@ def test_conditions_survive_the_disk_joining_and_selection(folders, encoded_by, 
     assert joined.empty_hidden_states.shape == (1, 16, 16)
 
 
-def test_tokenizers_that_disagree_about_a_noun_are_refused_before_encoding(folders):
+def test_captions_that_sdxl_reads_in_two_ways_are_refused_before_encoding(folders):
+    """Its second tokenizer pads with "!", which makes each of them a token of its own."""
     pipeline = load_frozen_parts(str(folders["sdxl"]))
-    pipeline.tokenizer_2.add_tokens(["surfboard"])
+    (sample,) = make_samples(1)
     calls = []
     pipeline.text_encoder.register_forward_pre_hook(lambda *inputs: calls.append(inputs))
-    with pytest.raises(ValueError, match=r"\[\[2, 3\], \[6\]\] in the first and at \[\[2\], \[5\]"):
-        encode(pipeline, make_samples())
+    shouted = replace(sample, caption="Wow!! a cat", spans=[(8, 11)], masks=sample.masks[:1])
+    with pytest.raises(
+        ValueError, match=r"'Wow!! a cat' .*\['cat'\] are at \[\[4\]\] .* \[\[5\]\]"
+    ):
+        encode(pipeline, [sample, shouted])
     assert not calls
+    said = replace(sample, caption="Wow! a cat!!", spans=[(7, 10)], masks=sample.masks[:1])
+    encoded, _ = encode(pipeline, [sample, said])
+    assert encoded.positions == [[[2, 3], [6]], [[4]]]
+    assert calls
 
 
 @pytest.mark.parametrize("kind", KINDS)
