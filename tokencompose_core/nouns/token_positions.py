@@ -48,10 +48,12 @@ def agreed_positions(
         other = token_positions(tokenizer, caption, spans)
         if other != first:
             nouns = [caption[start:end] for start, end in spans]
+            # Even the tokenizers of SDXL part at "!!": one token in the first; in the second, which
+            # pads with "!", two.
             raise ValueError(
                 f"the tokenizers of the base model split {caption!r} differently: {nouns} are at"
                 f" {first} in the first and at {other} in tokenizer {number}, so no column of the"
-                " attention belongs to a noun; name a base_model whose tokenizers share a"
-                " vocabulary and a maximal length"
+                " attention belongs to a noun; leave the caption out, or name a base_model whose"
+                " tokenizers share a vocabulary and a maximal length"
             )
     return first

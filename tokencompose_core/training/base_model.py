@@ -48,10 +48,10 @@ def check_base_model(
         )
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
     if resolution % factor:
-        below = resolution // factor * factor
+        below = max(1, resolution // factor) * factor
         raise ValueError(
             f"finetune.resolution: expected a multiple of {factor}, by which the VAE of {model}"
-            f" shrinks images, received {resolution}; take {below or factor} or {below + factor}"
+            f" shrinks images, received {resolution}; take {below} or {below + factor}"
         )
     side = resolution // factor
     try:

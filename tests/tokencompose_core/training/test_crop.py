@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
+from tokencompose_core.training.crop import crop_image, crop_mask, describe_crop, reduce_mask
 
 
 def disc(side: int, radius: float, centre: tuple[float, float]) -> np.ndarray:
@@ -20,6 +20,21 @@ def test_image_and_mask_have_the_same_geometry():
     pixels = crop_image(image, 32)
     assert pixels.shape == (3, 32, 32)
     assert torch.allclose((pixels[0] + 1) / 2, crop_mask(mask, 32), atol=0.01)
+
+
+@given(st.integers(16, 60), st.integers(16, 60))
+def test_described_crop_begins_where_the_pixels_do(height, width):
+    height, width = (16, width) if height < width else (height, 16)
+    rows, columns = np.indices((height, width), dtype=np.uint8)
+    image = Image.fromarray(np.stack([rows, columns, rows], axis=2))
+    first = ((crop_image(image, 16)[:2, 0, 0] + 1) / 2 * 255).round().int().tolist()
+    assert describe_crop(height, width, 16) == [height, width, *first, 16, 16]
+
+
+def test_described_crop_is_of_the_resized_image():
+    # 480 x 640 becomes 512 x 682, of which 85 columns to the left are cut off.
+    assert describe_crop(480, 640, 512) == [480, 640, 0, 85, 512, 512]
+    assert describe_crop(1024, 256, 64) == [1024, 256, 96, 0, 64, 64]
 
 
 def test_crop_keeps_the_middle_of_the_long_side():

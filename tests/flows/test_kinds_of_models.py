@@ -1,0 +1,161 @@
+"""The flow `finetune` on each kind of Stable Diffusion, and plain diffusers on what it wrote."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.records import GroundedCaption, GroundedPhrase
+from flows.finetune import finetune
+from tasks.describe_dataset import DATASET_NAME
+from tasks.finetune_unet import LORA_FOLDER
+from tests.tiny_models import KINDS, write_model
+from tokencompose_core.shards.write_shard import write_shard
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.keys import file_digest
+from tokencompose_core.store.run_lengths import encode_mask
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENCOMPOSE_STORE", str(folder))
+        yield Store(str(folder))
+
+
+@pytest.fixture(scope="module")
+def dataset(store, tmp_path_factory) -> str:
+    """A data set of one shard, the same for all models."""
+    images_dir = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    samples = []
+    for number in range(6):
+        path = images_dir / f"{number}.png"
+        pixels = generator.integers(0, 255, (40, 48 + 4 * number, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        mask = np.zeros(pixels.shape[:2], dtype=bool)
+        mask[8:30, 16:36] = True
+        surfboard, cat = (
+            GroundedPhrase(
+                text=text,
+                start=start,
+                end=start + len(text),
+                boxes=[[16, 8, 36, 30]],
+                scores=[0.9],
+                mask_counts=encode_mask(own),
+            )
+            for text, start, own in (("surfboard", 2, mask), ("cat", 18, ~mask))
+        )
+        samples.append(
+            GroundedCaption(
+                key=f"{number:06d}",
+                image_path=path.name,
+                image_sha256=file_digest(path),
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+                caption="A surfboard and a cat",
+                phrases=[surfboard, cat],
+            )
+        )
+
+    def write(folder: Path):
+        write_shard(folder, samples, images_dir)
+        return {"num_in": len(samples), "num_out": len(samples)}
+
+    shard = store.publish("shard-v1-test", "shard", write)
+
+    def write_list(folder: Path):
+        listed = {"key": shard.key, "digest": shard.digest, "num_samples": len(samples)}
+        (folder / DATASET_NAME).write_text(json.dumps({"shards": [listed]}))
+        return {}
+
+    return store.publish("dataset-v1-test", "dataset", write_list).key
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {kind: write_model(root / kind, kind) for kind in KINDS}
+
+
+def config_for(base: Path, **changes) -> FinetuneConfig:
+    return FinetuneConfig.load(
+        base_model=str(base),
+        resolution=32,
+        num_steps=2,
+        batch_size=2,
+        learning_rate=0.05,
+        lr_scheduler="constant",
+        validation_fraction=0.3,
+        preview_prompts=["a cat"],
+        **changes,
+    )
+
+
+def draw(pipeline: DiffusionPipeline, **options):
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        "a surfboard",
+        num_inference_steps=2,
+        height=32,
+        width=32,
+        generator=torch.Generator().manual_seed(0),
+        **options,
+    ).images[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plain_diffusers_draws_with_what_was_trained(store, dataset, bases, kind):
+    trained = finetune(dataset, config_for(bases[kind]))
+    folder = trained.path(store)
+    pipeline = DiffusionPipeline.from_pretrained(folder)
+    base = DiffusionPipeline.from_pretrained(bases[kind])
+    assert type(pipeline) is type(base)
+    assert draw(pipeline).size == (32, 32)
+    assert pipeline.scheduler.config.prediction_type == base.scheduler.config.prediction_type
+    before, after = base.unet.state_dict(), pipeline.unet.state_dict()
+    assert before.keys() == after.keys()
+    assert max(float((after[name] - before[name]).abs().max()) for name in before) > 0.01
+    for part in {"vae", "text_encoder", "text_encoder_2"} & set(base.components):
+        weights = getattr(pipeline, part).state_dict()
+        for name, value in getattr(base, part).state_dict().items():
+            assert torch.equal(value, weights[name]), f"{part}: {name}"
+    for part in {"tokenizer", "tokenizer_2"} & set(base.components):
+        assert getattr(pipeline, part).pad_token == getattr(base, part).pad_token
+    losses = json.loads((folder.parent / "losses.json").read_text())
+    assert [row["step"] for row in losses] == [1, 2]
+    assert all(np.isfinite(list(row.values())).all() and row["token"] > 0 for row in losses)
+
+
+def test_plain_diffusers_loads_the_lora_layers_of_sdxl(store, dataset, bases):
+    trained = finetune(dataset, config_for(bases["sdxl"], trainable="lora", lora_rank=2))
+    merged = DiffusionPipeline.from_pretrained(trained.path(store))
+    base = DiffusionPipeline.from_pretrained(bases["sdxl"])
+    base.scheduler = type(merged.scheduler).from_config(merged.scheduler.config)
+    plain = draw(base, output_type="latent")
+    base.load_lora_weights(
+        store.path(store.find(trained.key), LORA_FOLDER),
+        weight_name="pytorch_lora_weights.safetensors",
+    )
+    with_layers = draw(base, output_type="latent")
+    expected = draw(merged, output_type="latent")
+    assert torch.allclose(with_layers, expected, atol=1e-4)
+    assert float((plain - expected).abs().max()) > 0.01
+
+
+def test_layer_that_the_model_lacks_is_refused_before_anything_is_encoded(store, dataset, bases):
+    before = sorted(Path(store.root).glob("encode-*"))
+    config = config_for(
+        bases["sdxl"], mask_reduction="antialiased", objective={"layers": ["mid", "up_16"]}
+    )
+    with pytest.raises(ValueError, match=r"finetune\.objective\.layers: .* no .*'up_16'"):
+        finetune(dataset, config)
+    assert sorted(Path(store.root).glob("encode-*")) == before
