@@ -17,6 +17,7 @@ class RejectionReason(StrEnum):
     PHRASE_WITHOUT_BOX = "phrase-without-box"
     NO_BOX = "no-box"
     PHRASE_BEYOND_TEXT_LIMIT = "phrase-beyond-text-limit"
+    PHRASE_SPLIT_DIFFERENTLY = "phrase-split-differently"
     PHRASE_CROPPED_AWAY = "phrase-cropped-away"
 
 
@@ -24,6 +25,7 @@ PHRASE_REASONS = frozenset(
     {
         RejectionReason.PHRASE_WITHOUT_BOX,
         RejectionReason.PHRASE_BEYOND_TEXT_LIMIT,
+        RejectionReason.PHRASE_SPLIT_DIFFERENTLY,
         RejectionReason.PHRASE_CROPPED_AWAY,
     }
 )

@@ -161,10 +161,10 @@ def _check_packages(config: FinetuneConfig) -> None:
     Raises:
         ValueError: Naming the field and the package.
     """
-    needed = dict.fromkeys(config.trackers, "finetune.trackers")
+    needed = [("finetune.trackers", str(name)) for name in config.trackers]
     if config.optimizer == "adamw_8bit":
-        needed["bitsandbytes"] = "finetune.optimizer"
-    for package, field in needed.items():
+        needed.append(("finetune.optimizer", "bitsandbytes"))
+    for field, package in needed:
         if find_spec(package) is None:
             raise ValueError(
                 f"{field} needs {package}, which is not installed; pip install {package}, or choose"

@@ -12,6 +12,7 @@ from transformers import CLIPTokenizerFast
 from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.devices import resolve_device
 from tokencompose_core.checkpoints.locate import local_or_hub
+from tokencompose_core.checkpoints.pipeline_class import load_scheduler
 from tokencompose_core.evaluation.generate import Sampler, load_pipeline
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.validation import (
@@ -22,6 +23,7 @@ from tokencompose_core.evaluation.validation import (
     validation_path,
 )
 from tokencompose_core.objectives.choose_objective import choose_objective
+from tokencompose_core.training.checkpoint import newest_step
 from tokencompose_core.training.encode_shard import EncodedSamples, read_encoded, select_samples
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.order import held_out_keys
@@ -94,12 +96,16 @@ def _train(
     )
     samples = read_encoded(job.encoded)
     held_out = held_out_keys(samples.keys, config.validation_fraction)
-    model = {"revision": config.base_revision}
-    pipeline = load_pipeline(
-        local_or_hub(config.base_model), device=str(accelerator.device), **model
-    )
+    model = local_or_hub(config.base_model)
+    pipeline = load_pipeline(model, revision=config.base_revision, device=str(accelerator.device))
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    accelerator.init_trackers("tokencompose", config=_plain(config))
+    # What an earlier run logged beyond its checkpoint is logged again.
+    next_step = newest_step(job.work_dir) + 1 if any(job.work_dir.iterdir()) else 0
+    accelerator.init_trackers(
+        "tokencompose",
+        config=_plain(config),
+        init_kwargs={"tensorboard": {"purge_step": next_step}},
+    )
 
     def validate(step: int) -> None:
         if not accelerator.is_main_process or validation_path(job.work_dir, step).exists():
@@ -127,6 +133,8 @@ def _train(
     )
     if is_last:
         validate(config.num_steps)
+    # What was drawn here was sampled as in the paper; what is saved keeps its own sampler.
+    pipeline.scheduler = load_scheduler(model, config.base_revision)
     accelerator.end_training()
     return Trained(
         pipeline, len(samples.keys), len(held_out), history, load_validations(job.work_dir)

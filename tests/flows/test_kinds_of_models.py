@@ -1,6 +1,7 @@
 """The flow `finetune` on each kind of Stable Diffusion, and plain diffusers on what it wrote."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.records import GroundedCaption, GroundedPhrase
@@ -87,17 +89,17 @@ def bases(tmp_path_factory):
 
 
 def config_for(base: Path, **changes) -> FinetuneConfig:
-    return FinetuneConfig.load(
-        base_model=str(base),
-        resolution=32,
-        num_steps=2,
-        batch_size=2,
-        learning_rate=0.05,
-        lr_scheduler="constant",
-        validation_fraction=0.3,
-        preview_prompts=["a cat"],
-        **changes,
-    )
+    values = {
+        "resolution": 32,
+        "num_steps": 2,
+        "batch_size": 2,
+        "learning_rate": 0.05,
+        "lr_scheduler": "constant",
+        "validation_fraction": 0.3,
+        "validation_prompts": [{"prompt": "a cat", "nouns": ["cat"]}],
+        "validation_every_steps": 0,
+    }
+    return FinetuneConfig.load(base_model=str(base), **(values | changes))
 
 
 def draw(pipeline: DiffusionPipeline, **options):
@@ -120,6 +122,7 @@ def test_plain_diffusers_draws_with_what_was_trained(store, dataset, bases, kind
     base = DiffusionPipeline.from_pretrained(bases[kind])
     assert type(pipeline) is type(base)
     assert draw(pipeline).size == (32, 32)
+    assert type(pipeline.scheduler) is type(base.scheduler)
     assert pipeline.scheduler.config.prediction_type == base.scheduler.config.prediction_type
     before, after = base.unet.state_dict(), pipeline.unet.state_dict()
     assert before.keys() == after.keys()
@@ -139,7 +142,6 @@ def test_plain_diffusers_loads_the_lora_layers_of_sdxl(store, dataset, bases):
     trained = finetune(dataset, config_for(bases["sdxl"], trainable="lora", lora_rank=2))
     merged = DiffusionPipeline.from_pretrained(trained.path(store))
     base = DiffusionPipeline.from_pretrained(bases["sdxl"])
-    base.scheduler = type(merged.scheduler).from_config(merged.scheduler.config)
     plain = draw(base, output_type="latent")
     base.load_lora_weights(
         store.path(store.find(trained.key), LORA_FOLDER),
@@ -149,6 +151,40 @@ def test_plain_diffusers_loads_the_lora_layers_of_sdxl(store, dataset, bases):
     expected = draw(merged, output_type="latent")
     assert torch.allclose(with_layers, expected, atol=1e-4)
     assert float((plain - expected).abs().max()) > 0.01
+
+
+def test_two_processes_train_the_same_model_and_show_it_on_the_way(store, dataset, bases):
+    one = config_for(bases["sd1"], num_steps=3, learning_rate=1e-3, validation_every_steps=2)
+    alone = finetune(dataset, one)
+    saved = DiffusionPipeline.from_pretrained(alone.path(store)).unet.state_dict()
+    facts = store.find(alone.key).facts
+    # The number of processes is not part of the key: what one made would be found again.
+    shutil.rmtree(store.path(store.find(alone.key)))
+    two = finetune(dataset, one.model_copy(update={"num_processes": 2}))
+    assert two.key == alone.key
+    shared = DiffusionPipeline.from_pretrained(two.path(store)).unet.state_dict()
+    for name, value in saved.items():
+        assert torch.allclose(shared[name], value, atol=1e-4), name
+    manifest = store.find(two.key)
+    for name, value in facts.items():
+        assert manifest.facts[name] == pytest.approx(value, rel=1e-3), name
+    assert {"samples.jpg", "nouns.jpg", "losses.png"} <= set(manifest.names())
+    events = EventAccumulator(str(store.log_dir(two.key) / "tokencompose")).Reload()
+    assert [event.step for event in events.Scalars("token")] == [1, 2, 3]
+    assert [event.step for event in events.Scalars("held_out/inside")] == [0, 2]
+    assert [event.step for event in events.Images("validation")] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trackers": ["wandb"]}, r"finetune\.trackers needs wandb, which is not installed"),
+        ({"mixed_precision": "fp16", "device": "cpu"}, r"mixed_precision: fp16 needs a GPU"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_refused(store, dataset, bases, changes, message):
+    with pytest.raises(ValueError, match=message):
+        finetune(dataset, config_for(bases["sd1"], seed=9, **changes))
 
 
 def test_layer_that_the_model_lacks_is_refused_before_anything_is_encoded(store, dataset, bases):

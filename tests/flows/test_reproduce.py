@@ -18,7 +18,11 @@ SMALL = {
         "source": {"kind": "pocket", "seed": 8, "num_images": 60, "num_damaged": 4},
         "select": {"partition_size": 12},
     },
-    "finetune": {"num_steps": 4, "batch_size": 4, "preview_prompts": ["a photo of a cat."]},
+    "finetune": {
+        "num_steps": 4,
+        "batch_size": 4,
+        "validation_prompts": [{"prompt": "a photo of a cat.", "nouns": ["cat"]}],
+    },
     "evaluate": {
         "num_images_per_prompt": 2,
         "partition_size": 2,

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from diffusers import DiffusionPipeline
+import diffusers
+from diffusers import DiffusionPipeline, SchedulerMixin
 
 
 def load_options(model: str | Path, revision: str = "") -> dict[str, Any]:
@@ -30,3 +31,15 @@ def load_options(model: str | Path, revision: str = "") -> dict[str, Any]:
         f"{model} is a {name}; expected a StableDiffusionPipeline (Stable Diffusion 1 or 2) or a"
         " StableDiffusionXLPipeline. Name another model"
     )
+
+
+def load_scheduler(model: str | Path, revision: str = "") -> SchedulerMixin:
+    """The sampler that a model comes with.
+
+    Args:
+        model: Folder or hub name.
+        revision: Commit of a hub model.
+    """
+    where = {"pretrained_model_name_or_path": str(model), "revision": revision or None}
+    _, name = DiffusionPipeline.load_config(**where)["scheduler"]
+    return getattr(diffusers, name).from_pretrained(**where, subfolder="scheduler")

@@ -84,7 +84,7 @@ def save_validation(folder: Path, validation: Validation) -> None:
     path = validation_path(folder, validation.step)
     partial = path.with_suffix(".partial")
     arrays: dict[str, Any] = {
-        _IMAGES: np.stack([np.asarray(image) for image in validation.images]),
+        _IMAGES: np.array([np.asarray(image) for image in validation.images], dtype=np.uint8),
         _HELD_OUT: np.array(json.dumps(validation.held_out)),
         **{f"{_ATTENTION}{i}": maps for i, maps in enumerate(validation.attention)},
     }

@@ -32,7 +32,7 @@ def token_positions(
 
 def agreed_positions(
     tokenizers: Sequence[PreTrainedTokenizerFast], caption: str, spans: Sequence[tuple[int, int]]
-) -> list[list[int]]:
+) -> list[list[int] | None]:
     """The same for a model with several text encoders, whose states lie side by side.
 
     Args:
@@ -40,20 +40,9 @@ def agreed_positions(
         caption: The text.
         spans: Start and end of each phrase in characters.
 
-    Raises:
-        ValueError: If a tokenizer has a noun at other positions than the first one.
+    Returns:
+        For every span its token positions, or None if the tokenizers have it at different ones, as
+        those of SDXL have what follows two exclamation marks.
     """
-    first = token_positions(tokenizers[0], caption, spans)
-    for number, tokenizer in enumerate(tokenizers[1:], 2):
-        other = token_positions(tokenizer, caption, spans)
-        if other != first:
-            nouns = [caption[start:end] for start, end in spans]
-            # Even the tokenizers of SDXL part at "!!": one token in the first; in the second, which
-            # pads with "!", two.
-            raise ValueError(
-                f"the tokenizers of the base model split {caption!r} differently: {nouns} are at"
-                f" {first} in the first and at {other} in tokenizer {number}, so no column of the"
-                " attention belongs to a noun; leave the caption out, or name a base_model whose"
-                " tokenizers share a vocabulary and a maximal length"
-            )
-    return first
+    found = [token_positions(tokenizer, caption, spans) for tokenizer in tokenizers]
+    return [own[0] if all(o == own[0] for o in own) else None for own in zip(*found, strict=True)]

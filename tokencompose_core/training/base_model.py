@@ -73,7 +73,8 @@ def load_frozen_parts(model: str, *, revision: str = "", device: str = "cpu") ->
         device: Where its parts shall be.
 
     Raises:
-        ValueError: If the model is no Stable Diffusion.
+        ValueError: If the model is no Stable Diffusion, or its text encoders do not share a
+            vocabulary.
     """
     disable_progress_bar()  # of the few parts that are loaded, gone in a blink
     where = {"pretrained_model_name_or_path": model, "revision": revision or None}
@@ -88,7 +89,12 @@ def load_frozen_parts(model: str, *, revision: str = "", device: str = "cpu") ->
         image_encoder=None,
         torch_dtype=torch.float32,
     )
-    pipeline.register_modules(
-        **{name: CLIPTokenizerFast.from_pretrained(**where, subfolder=name) for name in tokenizers}
-    )
+    loaded = {n: CLIPTokenizerFast.from_pretrained(**where, subfolder=n) for n in tokenizers}
+    vocabularies = [tokenizer.get_vocab() for tokenizer in loaded.values()]
+    if any(vocabulary != vocabularies[0] for vocabulary in vocabularies):
+        raise ValueError(
+            f"finetune.base_model: the tokenizers of {model} have different vocabularies, so no"
+            " column of its attention belongs to one noun; name another model"
+        )
+    pipeline.register_modules(**loaded)
     return pipeline.to(device)

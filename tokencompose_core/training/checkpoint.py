@@ -55,5 +55,10 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def newest_step(folder: Path) -> int:
+    """Steps done when the newest checkpoint was written; 0 without any."""
+    return max((int(path.stem.split("-")[1]) for path in _newest_first(folder)), default=0)
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.pt"), reverse=True)

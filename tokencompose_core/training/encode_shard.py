@@ -100,8 +100,9 @@ def encode_samples(
 ) -> tuple[EncodedSamples, list[Rejection]]:
     """Encode images and captions, and reduce masks to the sides of the attention maps.
 
-    The crop of the image is applied to the masks. A phrase that it cuts away, or that lies beyond
-    the text encoder's limit, is left out and reported; its sample stays.
+    The crop of the image is applied to the masks. A phrase that it cuts away, that lies beyond the
+    text encoder's limit, or whose tokens stand at different places for the two text encoders of
+    SDXL, is left out and reported; its sample stays.
 
     Args:
         samples: Samples of a shard.
@@ -110,9 +111,6 @@ def encode_samples(
         sides: Sides of the attention maps.
         reduction: See `reduce_mask`.
         batch_size: Images, and captions, encoded at once.
-
-    Raises:
-        ValueError: If the model's tokenizers disagree about where a noun is.
     """
     vae, tokenizers = pipeline.vae, tokenizers_of(pipeline)
     found = [agreed_positions(tokenizers, sample.caption, sample.spans) for sample in samples]
@@ -144,7 +142,9 @@ def encode_samples(
         for (start, end), mask, tokens in zip(sample.spans, sample.masks, own, strict=True):
             cropped = crop_mask(mask, resolution)
             reason = None
-            if not tokens:
+            if tokens is None:
+                reason = RejectionReason.PHRASE_SPLIT_DIFFERENTLY
+            elif not tokens:
                 reason = RejectionReason.PHRASE_BEYOND_TEXT_LIMIT
             elif not bool((cropped > 0.5).any()):
                 reason = RejectionReason.PHRASE_CROPPED_AWAY
@@ -155,6 +155,7 @@ def encode_samples(
                     )
                 )
                 continue
+            assert tokens is not None  # or there would have been a reason
             kept.append(tokens)
             for side in sides:
                 grids[side].append(reduce_mask(cropped, side, reduction))

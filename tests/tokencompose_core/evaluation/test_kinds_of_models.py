@@ -73,7 +73,7 @@ def test_recorded_maps_are_those_of_the_prompt(folders, pipelines, kind, guidanc
     sampler = Sampler(3, guidance_scale, 32, 32)
     (request,) = request_images(PROMPTS[:1], 1, 0)
     tokenizer = CLIPTokenizerFast.from_pretrained(folders[kind] / "tokenizer")
-    record = record_attention(pipeline, tokenizer, request, sampler)
+    (record,) = record_attention(pipeline, tokenizer, [request], sampler)
     (plain,) = generate_images(pipeline, [request], sampler, batch_size=1)
     assert np.array_equal(np.asarray(plain), np.asarray(record.image))
     of_first_level = set() if kind == "sdxl" else {"down_16", "up_16"}

@@ -34,7 +34,21 @@ def request_():
 @pytest.fixture(scope="module")
 def record(pipeline, request_):
     tokenizer = CLIPTokenizerFast.from_pretrained(MODELS / "stable_diffusion/tokenizer")
-    return record_attention(pipeline, tokenizer, request_, SAMPLER)
+    return record_attention(pipeline, tokenizer, [request_], SAMPLER)[0]
+
+
+def test_images_of_a_batch_have_the_maps_of_their_own_prompts(pipeline, request_, record):
+    tokenizer = CLIPTokenizerFast.from_pretrained(MODELS / "stable_diffusion/tokenizer")
+    other = request_images([Prompt(1, "a cat", ("cat",))], 1, seed=4)[0]
+    first, second = record_attention(
+        pipeline, tokenizer, [request_, other], SAMPLER, batch_size=2, average_heads=True
+    )
+    assert (first.nouns, second.nouns) == (("surfboard", "kite"), ("cat",))
+    (alone,) = record_attention(pipeline, tokenizer, [other], SAMPLER)
+    for batched, single in ((first, record), (second, alone)):
+        for key, maps in single.maps.items():
+            mean = maps.mean(dim=2, keepdim=True)
+            assert torch.allclose(batched.maps[key], mean, atol=1e-4), key
 
 
 def test_recording_does_not_change_the_image(pipeline, request_, record):

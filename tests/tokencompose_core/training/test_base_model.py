@@ -1,6 +1,7 @@
 """What the frozen parts of each kind of Stable Diffusion give, against their plain models."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from data_schemas.rejections import RejectionReason
 from tests.tiny_models import KINDS, write_model
 from tests.tokencompose_core.training.small_run import SETTINGS, encode, make_samples
 from tokencompose_core.attention.capture import capture_attention
@@ -19,6 +21,7 @@ from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
 from tokencompose_core.training.encode_shard import read_encoded, select_samples, write_encoded
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.order import batch_keys
+from tokencompose_core.training.processes import make_accelerator
 
 
 @pytest.fixture(scope="module")
@@ -129,22 +132,31 @@ def test_conditions_survive_the_disk_joining_and_selection(folders, encoded_by, 
     assert joined.empty_hidden_states.shape == (1, 16, 16)
 
 
-def test_captions_that_sdxl_reads_in_two_ways_are_refused_before_encoding(folders):
+def test_noun_that_sdxl_reads_at_two_places_is_left_out(folders):
     """Its second tokenizer pads with "!", which makes each of them a token of its own."""
     pipeline = load_frozen_parts(str(folders["sdxl"]))
     (sample,) = make_samples(1)
-    calls = []
-    pipeline.text_encoder.register_forward_pre_hook(lambda *inputs: calls.append(inputs))
-    shouted = replace(sample, caption="Wow!! a cat", spans=[(8, 11)], masks=sample.masks[:1])
-    with pytest.raises(
-        ValueError, match=r"'Wow!! a cat' .*\['cat'\] are at \[\[4\]\] .* \[\[5\]\]"
-    ):
-        encode(pipeline, [sample, shouted])
-    assert not calls
+    shouted = replace(
+        sample, caption="A cat!! a kite", spans=[(2, 5), (10, 14)], masks=sample.masks
+    )
     said = replace(sample, caption="Wow! a cat!!", spans=[(7, 10)], masks=sample.masks[:1])
-    encoded, _ = encode(pipeline, [sample, said])
-    assert encoded.positions == [[[2, 3], [6]], [[4]]]
-    assert calls
+    encoded, rejected = encode(pipeline, [sample, shouted, said])
+    assert encoded.positions == [[[2, 3], [6]], [[2]], [[4]]]
+    assert [(r.detail, r.reason) for r in rejected] == [
+        ("kite", RejectionReason.PHRASE_SPLIT_DIFFERENTLY)
+    ]
+
+
+def test_text_encoders_with_different_vocabularies_are_refused(folders, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(folders["sdxl"], folder)
+    path = folder / "tokenizer_2/tokenizer.json"
+    path.unlink(missing_ok=True)
+    vocabulary = json.loads((folder / "tokenizer_2/vocab.json").read_text())
+    vocabulary["cat</w>"], vocabulary["dog</w>"] = vocabulary["dog</w>"], vocabulary["cat</w>"]
+    (folder / "tokenizer_2/vocab.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(ValueError, match=r"base_model: the tokenizers .* different vocabularies"):
+        load_frozen_parts(str(folder))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,7 +185,14 @@ def test_training_from_encoded_samples_equals_training_from_pixels(
     start, trained, plain = (
         UNet2DConditionModel.from_pretrained(folder, subfolder="unet") for _ in range(3)
     )
-    finetune_unet(trained, noise_scheduler, encoded, settings, checkpoint_dir=tmp_path / "run")
+    finetune_unet(
+        trained,
+        noise_scheduler,
+        encoded,
+        settings,
+        accelerator=make_accelerator("cpu", "no"),
+        checkpoint_dir=tmp_path / "run",
+    )
     train_from_pixels(plain, folder, noise_scheduler, settings)
     moved = [
         (a - b).abs().max() for a, b in zip(plain.parameters(), start.parameters(), strict=True)
