@@ -50,6 +50,31 @@ SHAPES = {
         "latent_side": 64,
         "batch": 1,
     },
+    # stabilityai/stable-diffusion-2-1 at 768 pixels.
+    "sd21": {
+        "block_out_channels": (320, 640, 1280, 1280),
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+        "upcast_attention": True,
+        "latent_side": 96,
+        "batch": 1,
+    },
+    # stabilityai/stable-diffusion-xl-base-1.0 at 1024 pixels.
+    "sdxl": {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 2048,
+        "attention_head_dim": (5, 10, 20),
+        "transformer_layers_per_block": (1, 2, 10),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+        "latent_side": 128,
+        "batch": 1,
+    },
 }
 NUM_TOKENS = 77
 POSITIONS = [[2], [5, 6], [9]]
@@ -58,23 +83,40 @@ POSITIONS = [[2], [5, 6], [9]]
 class Case:
     """A network and one batch for it."""
 
-    def __init__(self, shape: str) -> None:
+    def __init__(self, shape: str, device: str = "cpu") -> None:
         torch.manual_seed(0)
         values = dict(SHAPES[shape])
-        side, batch = values.pop("latent_side"), values.pop("batch")
-        self.unet = UNet2DConditionModel(sample_size=side, **values).train()
-        self.latents = torch.randn(batch, 4, side, side)
-        self.noise = torch.randn(batch, 4, side, side)
-        self.states = torch.randn(batch, NUM_TOKENS, values["cross_attention_dim"])
-        self.tokens = index_phrase_tokens([POSITIONS] * batch)
-        self.layers = cross_attention_layers(self.unet, ("mid", "up"), side)
-        sides = {int(layer_key(self.unet, name, side).split("_")[1]) for name in self.layers}
-        self.grids = {s: torch.rand(len(POSITIONS) * batch, s, s) > 0.5 for s in sides}
+        self.side, batch = values.pop("latent_side"), values.pop("batch")
+        with torch.device(device):
+            self.unet = UNet2DConditionModel(sample_size=self.side, **values).train()
+        self.device = device
+        self.is_bf16 = False
+        self.layers = cross_attention_layers(self.unet, ("mid", "up"), self.side)
+        self.resize(batch)
+
+    def resize(self, batch: int) -> None:
+        """Take another number of samples."""
+        side, width = self.side, self.unet.config.cross_attention_dim
+        with torch.device(self.device):
+            self.latents = torch.randn(batch, 4, side, side)
+            self.noise = torch.randn(batch, 4, side, side)
+            self.states = torch.randn(batch, NUM_TOKENS, width)
+            self.conditions = None
+            if self.unet.config.addition_embed_type == "text_time":
+                pooled = torch.randn(batch, 1280)
+                self.conditions = {"text_embeds": pooled, "time_ids": torch.ones(batch, 6)}
+            sides = {int(layer_key(self.unet, n, side).split("_")[1]) for n in self.layers}
+            self.grids = {s: torch.rand(len(POSITIONS) * batch, s, s) > 0.5 for s in sides}
+        self.tokens = index_phrase_tokens([POSITIONS] * batch, self.device)
 
     def denoise(self) -> Tensor:
         """Forward pass and denoising loss."""
-        predicted = self.unet(self.latents, torch.tensor(500), self.states).sample
-        return F.mse_loss(predicted, self.noise)
+        timestep = torch.tensor(500, device=self.device)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.is_bf16):
+            predicted = self.unet(
+                self.latents, timestep, self.states, added_cond_kwargs=self.conditions
+            ).sample
+        return F.mse_loss(predicted.float(), self.noise)
 
     def loss(self, maps: dict[str, Tensor], denoising: Tensor) -> Tensor:
         """The whole objective, from captured columns."""
@@ -129,7 +171,7 @@ def released(case: Case) -> Tensor:
     for name in case.layers:
         kept = store[f"{name}.processor"]
         side = round(kept.shape[1] ** 0.5)
-        kept = kept.unflatten(0, (len(case.latents), -1)).unflatten(2, (side, side))
+        kept = kept.float().unflatten(0, (len(case.latents), -1)).unflatten(2, (side, side))
         rows = zip(kept, case.tokens.columns, strict=True)
         maps[name] = torch.stack([row[..., columns] for row, columns in rows])
     loss = case.loss(maps, denoising)
@@ -180,7 +222,7 @@ def seconds(case: Case, variant: Callable[[Case], Tensor]) -> float:
 def main() -> None:
     """Print one table for each shape."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["small", "sd14"])
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     for shape in options.shapes:

@@ -1,0 +1,159 @@
+"""The same step on a GPU: steps a second, memory, and how much of the GPU's matrix rate it reaches.
+
+    python benchmarks/train_step_gpu.py [--shapes sd14 sd21 sdxl] [--precisions bf16 fp32]
+
+For each shape and precision at batch 1 and at the largest batch of a power of two that plain
+fine-tuning fits: forward and backward pass, variants (a), (b) and (c) of `train_step.py` in turns,
+then (a) and (b) with `torch.compile` of the UNet's blocks. Weights are in float32, and bf16 is
+autocast, as in training.
+
+`rate` is the share of the matrix rate that this GPU reaches, measured here by products of large
+matrices in the same precision; operations are PyTorch's own count for variant (a).
+"""
+
+import argparse
+import gc
+import itertools
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from train_step import SHAPES, VARIANTS, Case, plain
+
+PLAIN, OURS = "(a) plain", "(b) ours"
+
+
+def synchronize(device: str) -> None:
+    """Wait for the GPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measured_rate(device: str, precision: str) -> float:
+    """Operations a second in products of square matrices."""
+    side = 8192 if device == "cuda" else 1024
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = torch.randn(2, side, side, device=device, dtype=dtype)
+    best = float("inf")
+    for _ in range(10):
+        synchronize(device)
+        start = time.perf_counter()
+        left @ right
+        synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best
+
+
+def step(case: Case, variant: Callable[[Case], torch.Tensor]) -> float:
+    """Seconds of one forward and backward pass."""
+    case.unet.zero_grad(set_to_none=False)
+    synchronize(case.device)
+    start = time.perf_counter()
+    variant(case).backward()
+    synchronize(case.device)
+    return time.perf_counter() - start
+
+
+def measure(case: Case, names: list[str], rounds: int) -> dict[str, tuple[float, float] | None]:
+    """Best seconds and peak GiB of each variant; None if it does not fit."""
+    best: dict[str, float] = {}
+    peak: dict[str, float] = {}
+    for number in range(rounds + 2):
+        for name in names:
+            if best.get(name) == float("inf"):
+                continue
+            if case.device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            try:
+                seconds = step(case, VARIANTS[name])
+            except torch.OutOfMemoryError:
+                best[name] = float("inf")
+                free_memory()
+                continue
+            if number > 1:  # two rounds to warm up
+                best[name] = min(best.get(name, float("inf")), seconds)
+            if case.device == "cuda":
+                peak[name] = torch.cuda.max_memory_allocated() / 2**30
+    fits = {name: best[name] < float("inf") for name in names}
+    return {n: (best[n], peak.get(n, float("nan"))) if fits[n] else None for n in names}
+
+
+def free_memory() -> None:
+    """Give back what an attempt that did not fit has left."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def largest_batch(case: Case, limit: int) -> int:
+    """The largest power of two up to the limit with which plain fine-tuning fits."""
+    batch = 1
+    while batch < limit:
+        try:
+            case.resize(2 * batch)
+            step(case, plain)
+        except torch.OutOfMemoryError:
+            break
+        batch *= 2
+    case.unet.zero_grad(set_to_none=True)
+    free_memory()
+    return batch
+
+
+def operations(case: Case) -> int:
+    """Floating-point operations of plain fine-tuning, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        plain(case).backward()
+    return counter.get_total_flops()
+
+
+def main() -> None:
+    """Print one table for each shape, precision and batch."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["sd14", "sd21", "sdxl"])
+    parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp32"], default=None)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--largest", type=int, default=64, help="no batch is tried beyond it")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no GPU; benchmarks/train_step.py measures on the CPU")
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
+    for shape, precision in itertools.product(
+        options.shapes, options.precisions or ["bf16", "fp32"]
+    ):
+        rate = measured_rate(options.device, precision)
+        case = Case(shape, options.device)
+        case.is_bf16 = precision == "bf16"
+        most = largest_batch(case, options.largest)
+        for batch in dict.fromkeys((1, most)):
+            case.resize(batch)
+            count = operations(case)
+            print(
+                f"\n{shape} {precision} batch {batch} on {name}: {count / 1e12:.2f} TFLOP a step,"
+                f" matrix rate {rate / 1e12:.0f} TFLOP/s"
+            )
+            print(f"{'variant':22}{'steps/s':>9}{'GiB':>8}{'rate':>7}  {'time':>6}{'memory':>8}")
+            results = dict(measure(case, list(VARIANTS), options.rounds))
+            case.unet.compile_repeated_blocks(dynamic=False)
+            compiled = measure(case, [PLAIN, OURS], options.rounds)
+            for module in case.unet.modules():
+                module._compiled_call_impl = None
+            torch.compiler.reset()
+            results |= {f"{name} compiled": values for name, values in compiled.items()}
+            base = results[PLAIN]
+            for variant, values in results.items():
+                if values is None or base is None:
+                    print(f"{variant:22} does not fit")
+                    continue
+                seconds, peak = values
+                print(
+                    f"{variant:22}{1 / seconds:9.2f}{peak:8.1f}{count / seconds / rate:7.2f}"
+                    f"  {seconds / base[0]:6.2f}{peak / base[1]:8.2f}"
+                )
+        del case
+        free_memory()
+
+
+if __name__ == "__main__":
+    main()
