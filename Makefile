@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check ui report pocket-report train-pocket bench-train bench-objectives deploy lock format clean
+.PHONY: demo test check ui report pocket-report train-pocket bench-train bench-train-gpu bench-objectives deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -29,6 +29,9 @@ train-pocket: $(READY)  ## Train the pocket models from nothing (about two and t
 
 bench-train: $(READY)  ## What grounding adds to a step of fine-tuning
 	@$(BIN)/python benchmarks/train_step.py
+
+bench-train-gpu: $(READY)  ## The same on a GPU, with larger models and batches
+	@$(BIN)/python benchmarks/train_step_gpu.py
 
 bench-objectives: $(READY)  ## What each objective does to attention and denoising
 	@$(BIN)/python benchmarks/objectives.py

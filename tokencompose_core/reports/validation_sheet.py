@@ -10,6 +10,8 @@ from tokencompose_core.reports.attention_sheet import draw_map
 from tokencompose_core.reports.contact_sheet import draw_sheet
 
 _SIDE = 128
+# Small enough for a card to show all prompts without shrinking them further.
+_NOUN_SIDE = 80
 
 
 def draw_samples(
@@ -58,11 +60,11 @@ def draw_noun_attention(
                 if column < len(own):
                     one = np.asarray(maps[number][..., column])
                     drawn = draw_map(one)
-                    scale = max(1, _SIDE // max(drawn.size))
+                    scale = max(1, _NOUN_SIDE // max(drawn.size))
                     size = (drawn.width * scale, drawn.height * scale)
                     pictures.append(drawn.resize(size, Image.Resampling.NEAREST))
                     labels.append(f"{own[column]} {one.max():.2f}")
                 else:
                     pictures.append(Image.new("RGB", (1, 1), "white"))
                     labels.append("")
-    return draw_sheet(pictures, labels, columns=columns, side=_SIDE, label_lines=1)
+    return draw_sheet(pictures, labels, columns=columns, side=_NOUN_SIDE, label_lines=1)
