@@ -13,6 +13,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 
 from tokencompose_core.attention.capture import capture_attention
+from tokencompose_core.attention.columns import attention_columns
 from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.objectives.phrase_tokens import index_phrase_tokens
 from tokencompose_core.objectives.tokencompose import paper_losses, released_losses
@@ -114,7 +115,14 @@ def reference_losses(unet, kind, batch, dtype=torch.float64):
             side = round(maps.shape[2] ** 0.5)
             place = name.split("_")[0]
             layers.append((place, maps.unflatten(2, (side, side))))
-    zero = torch.zeros((), dtype=torch.float64)
+    losses = loop_losses(layers, positions, grids)
+    gradients = {name: gradients_of(unet, loss) for name, loss in losses.items()}
+    return {name: float(loss.detach()) for name, loss in losses.items()}, gradients
+
+
+def loop_losses(layers, positions, grids):
+    """Both variants of both losses from the place and the maps of every layer."""
+    batch, zero = len(positions), torch.zeros((), dtype=torch.float64)
     losses = dict.fromkeys(("paper token", "paper pixel"), zero)
     losses |= dict.fromkeys(("released token", "released pixel"), zero)
     for sample, phrases in enumerate(positions):
@@ -147,8 +155,7 @@ def reference_losses(unet, kind, batch, dtype=torch.float64):
                 losses["released pixel"] = (
                     losses["released pixel"] + cross_entropy(summed, mask) / len(phrases) / batch
                 )
-    gradients = {name: gradients_of(unet, loss) for name, loss in losses.items()}
-    return {name: float(loss.detach()) for name, loss in losses.items()}, gradients
+    return losses
 
 
 def cross_entropy(values, mask):
@@ -272,3 +279,55 @@ def test_bfloat16_costs_no_more_than_the_rest_of_the_network_does(kind, batch, c
         ours = (measured[1][name] - exact[1][name]).norm()
         reference = (rounded[1][name] - exact[1][name]).norm()
         assert ours < 2 * reference, name
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_capture_and_losses_are_exact_on_bfloat16_queries_and_keys(kind, batch):
+    """Values and gradients of all that this project adds to a network that runs in bfloat16."""
+    unet = build_unet(kind)
+    inputs, positions, grids = make_inputs(kind, batch)
+    layers = cross_attention_layers(unet, ("mid", "up"), SIDE)
+    modules = dict(unet.named_modules())
+    projected, leaves = {}, {}
+    hooks = [
+        getattr(modules[name], part).register_forward_hook(
+            lambda module, given, output, at=(name, part): projected.update({at: output.detach()})
+        )
+        for name in layers
+        for part in ("to_q", "to_k")
+    ]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        unet(**inputs)
+    for hook in hooks:
+        hook.remove()
+    assert {value.dtype for value in projected.values()} == {torch.bfloat16}
+    for at, value in projected.items():
+        split = value.unflatten(-1, (modules[at[0]].heads, -1)).transpose(1, 2)
+        leaves[at] = split.clone().requires_grad_()
+    tokens = index_phrase_tokens(positions)
+    maps, slow = {}, []
+    exact = {at: leaf.detach().double().requires_grad_() for at, leaf in leaves.items()}
+    for name in layers:
+        query, key = leaves[name, "to_q"], leaves[name, "to_k"]
+        side = round(query.shape[2] ** 0.5)
+        columns = attention_columns(query, key, query.shape[-1] ** -0.5, tokens=tokens.columns)
+        maps[name] = columns.unflatten(2, (side, side))
+        query, key = exact[name, "to_q"], exact[name, "to_k"]
+        logits = torch.einsum("bhpc,bhtc->bhpt", query, key) / query.shape[-1] ** 0.5
+        exponents = logits.exp()
+        probabilities = exponents / exponents.sum(dim=-1, keepdim=True)
+        slow.append((name.split("_")[0], probabilities.unflatten(2, (side, side))))
+    expected = loop_losses(slow, positions, grids)
+    for variant, objective in (("paper", paper_losses), ("released", released_losses)):
+        for term, loss in objective(maps, tokens, grids).items():
+            reference = expected[f"{variant} {term}"]
+            assert float(loss.detach()) == pytest.approx(float(reference.detach()), rel=1e-5)
+            ours = torch.autograd.grad(loss, list(leaves.values()), retain_graph=True)
+            theirs = torch.autograd.grad(reference, list(exact.values()), retain_graph=True)
+            difference = flat([a.double() - b for a, b in zip(ours, theirs, strict=True)]).norm()
+            assert float(difference / flat(theirs).norm()) < 1e-2, (variant, term)
+
+
+def flat(tensors):
+    return torch.cat([tensor.flatten() for tensor in tensors])
