@@ -21,6 +21,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from train_step import SHAPES, VARIANTS, Case, plain
 
+from tokencompose_core.attention.capture import capture_attention
+
 PLAIN, OURS = "(a) plain", "(b) ours"
 
 
@@ -55,18 +57,22 @@ def step(case: Case, variant: Callable[[Case], torch.Tensor]) -> float:
     return time.perf_counter() - start
 
 
-def measure(case: Case, names: list[str], rounds: int) -> dict[str, tuple[float, float] | None]:
+Variants = dict[str, Callable[[Case], torch.Tensor]]
+Results = dict[str, tuple[float, float] | None]
+
+
+def measure(case: Case, variants: Variants, rounds: int) -> Results:
     """Best seconds and peak GiB of each variant; None if it does not fit."""
     best: dict[str, float] = {}
     peak: dict[str, float] = {}
     for number in range(rounds + 2):
-        for name in names:
+        for name, variant in variants.items():
             if best.get(name) == float("inf"):
                 continue
             if case.device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             try:
-                seconds = step(case, VARIANTS[name])
+                seconds = step(case, variant)
             except torch.OutOfMemoryError:
                 best[name] = float("inf")
                 free_memory()
@@ -75,8 +81,28 @@ def measure(case: Case, names: list[str], rounds: int) -> dict[str, tuple[float,
                 best[name] = min(best.get(name, float("inf")), seconds)
             if case.device == "cuda":
                 peak[name] = torch.cuda.max_memory_allocated() / 2**30
-    fits = {name: best[name] < float("inf") for name in names}
-    return {n: (best[n], peak.get(n, float("nan"))) if fits[n] else None for n in names}
+    fits = {name: best[name] < float("inf") for name in variants}
+    return {n: (best[n], peak.get(n, float("nan"))) if fits[n] else None for n in variants}
+
+
+def measure_compiled(case: Case, rounds: int) -> Results:
+    """The same for (a) and (b) with compiled blocks."""
+
+    def captured(case: Case) -> torch.Tensor:
+        denoising = case.denoise()
+        return case.loss(attention.maps, denoising)
+
+    case.unet.compile_repeated_blocks(dynamic=False)
+    results = measure(case, {f"{PLAIN} compiled": plain}, rounds)
+    torch.compiler.reset()
+    # As in training, compiled inside one context that lasts.
+    with capture_attention(case.unet, case.layers) as attention:
+        attention.select(case.tokens.columns)
+        results |= measure(case, {f"{OURS} compiled": captured}, rounds)
+    torch.compiler.reset()
+    for module in case.unet.modules():
+        module._compiled_call_impl = None
+    return results
 
 
 def free_memory() -> None:
@@ -134,13 +160,8 @@ def main() -> None:
                 f" matrix rate {rate / 1e12:.0f} TFLOP/s"
             )
             print(f"{'variant':22}{'steps/s':>9}{'GiB':>8}{'rate':>7}  {'time':>6}{'memory':>8}")
-            results = dict(measure(case, list(VARIANTS), options.rounds))
-            case.unet.compile_repeated_blocks(dynamic=False)
-            compiled = measure(case, [PLAIN, OURS], options.rounds)
-            for module in case.unet.modules():
-                module._compiled_call_impl = None
-            torch.compiler.reset()
-            results |= {f"{name} compiled": values for name, values in compiled.items()}
+            results = measure(case, VARIANTS, options.rounds)
+            results |= measure_compiled(case, options.rounds)
             base = results[PLAIN]
             for variant, values in results.items():
                 if values is None or base is None:
