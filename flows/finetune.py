@@ -3,6 +3,7 @@
 from prefect import flow
 
 from data_schemas.configs.finetune_config import FinetuneConfig
+from tasks.check_machine import check_machine
 from tasks.describe_dataset import read_dataset
 from tasks.encode_latents import encode_latents
 from tasks.finetune_unet import finetune_unet
@@ -27,5 +28,6 @@ def finetune(dataset: str, config: FinetuneConfig = POCKET, label: str = "ground
     Returns:
         Where the model lies in the store.
     """
+    check_machine(config)
     encoded = encode_latents(read_dataset(dataset), config)
     return finetune_unet(encoded, config, label)

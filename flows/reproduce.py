@@ -6,6 +6,7 @@ from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
+from tasks.check_machine import check_machine
 from tasks.compare_models import Reproduction, base_model, compare_models, denoising_alone
 from tasks.draw_attention import draw_attention
 from tasks.generate_images import ModelUnderTest
@@ -20,6 +21,7 @@ def reproduce(config: ReproduceConfig = POCKET) -> Reproduction:
     Returns:
         The data set, the scores of all models, and where the report lies.
     """
+    check_machine(config.finetune)
     dataset = curate(config.curate)
     models = [base_model(config.finetune)]
     if config.denoising_baseline:

@@ -118,5 +118,6 @@ def encode_latents(shards: list[Input], config: FinetuneConfig) -> list[Input]:
         for number, shard in enumerate(shards)
     ]
     outcomes = run_stage(encode_partition, specs)
+    _frozen_parts.cache_clear()  # they would stay on the GPU while the UNet is trained
     close_stage(outcomes, "latents")
     return [Input.of(outcome.manifest) for outcome in outcomes]

@@ -2,7 +2,6 @@
 
 import json
 from importlib.metadata import version as package_version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +12,7 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import MOST_IMAGE_BYTES, close_stage
 from tasks.progress import Progress
-from tasks.stage import PACKAGES, STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity
 from tokencompose_core.store.content_store import Store
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 MODEL_FOLDER = "model/"
 LORA_FOLDER = "lora/"
 LOSSES_NAME = "losses.json"
+_TRAINING_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft")
 _OUTSIDE_KEY = {
     "profile",
     "device",
@@ -80,7 +80,6 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         from tokencompose_core.training.trainable import save_model
 
         config = spec.config
-        _check_packages(config)
         job = TrainingJob(
             config=config,
             encoded=[shard.path(store) for shard in spec.encoded],
@@ -108,9 +107,9 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             settings=config.model_dump(exclude=_OUTSIDE_KEY),
             data_digests=[shard.digest for shard in spec.encoded],
             measured=measured,
-            versions={name: package_version(name) for name in PACKAGES},
+            versions={name: package_version(name) for name in _TRAINING_PACKAGES},
         )
-        (folder / LOSSES_NAME).write_text(json.dumps(trained.history), "utf-8")
+        (folder / LOSSES_NAME).write_text(json.dumps(trained.history, allow_nan=False), "utf-8")
         validations = trained.validations
         draw_losses(
             trained.history, folder / "losses.png", {v.step: v.held_out for v in validations}
@@ -153,23 +152,6 @@ def _measure(trained: "Trained") -> dict[str, float]:
         if values:
             measured[f"{name} (last tenth)"] = sum(values) / len(values)
     return measured
-
-
-def _check_packages(config: FinetuneConfig) -> None:
-    """Refuse what needs a package that is not installed, before anything is loaded.
-
-    Raises:
-        ValueError: Naming the field and the package.
-    """
-    needed = [("finetune.trackers", str(name)) for name in config.trackers]
-    if config.optimizer == "adamw_8bit":
-        needed.append(("finetune.optimizer", "bitsandbytes"))
-    for field, package in needed:
-        if find_spec(package) is None:
-            raise ValueError(
-                f"{field} needs {package}, which is not installed; pip install {package}, or choose"
-                " another"
-            )
 
 
 def finetune_unet(encoded: list[Input], config: FinetuneConfig, label: str) -> Input:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
 from transformers import CLIPTokenizerFast
 
@@ -17,12 +18,13 @@ from tokencompose_core.evaluation.generate import Sampler, load_pipeline
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.validation import (
     Validation,
+    load_validation,
     load_validations,
     save_validation,
     validate_prompts,
-    validation_path,
 )
 from tokencompose_core.objectives.choose_objective import choose_objective
+from tokencompose_core.training.base_model import check_base_model
 from tokencompose_core.training.checkpoint import newest_step
 from tokencompose_core.training.encode_shard import EncodedSamples, read_encoded, select_samples
 from tokencompose_core.training.finetune import finetune_unet
@@ -75,18 +77,17 @@ def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
     """Train, and validate before, during and after."""
     count = job.config.num_processes
     if count > 1:
+        torch.cuda.empty_cache()  # what earlier stages no longer need
         # They leave their last checkpoint, which the training below takes up and ends with.
         run_processes(_train_as_one_of, [job], count, lambda message: on_step(*message))
     return _train(job, on_step, trackers=[] if count > 1 else list(job.config.trackers))
 
 
 def _train_as_one_of(job: TrainingJob, send: Callable[[Any], None]) -> None:
-    _train(job, lambda *message: send(message), trackers=list(job.config.trackers), is_last=False)
+    _train(job, lambda *message: send(message), trackers=list(job.config.trackers))
 
 
-def _train(
-    job: TrainingJob, on_step: OnStep, *, trackers: list[str], is_last: bool = True
-) -> Trained:
+def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained:
     config = job.config
     accelerator = make_accelerator(
         resolve_device(config.device),
@@ -94,9 +95,15 @@ def _train(
         trackers=tuple(trackers),
         log_dir=job.log_dir,
     )
+    model = local_or_hub(config.base_model)
+    check_base_model(
+        model,
+        revision=config.base_revision,
+        resolution=config.resolution,
+        layers=config.objective.layers,
+    )
     samples = read_encoded(job.encoded)
     held_out = held_out_keys(samples.keys, config.validation_fraction)
-    model = local_or_hub(config.base_model)
     pipeline = load_pipeline(model, revision=config.base_revision, device=str(accelerator.device))
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     # What an earlier run logged beyond its checkpoint is logged again.
@@ -108,13 +115,17 @@ def _train(
     )
 
     def validate(step: int) -> None:
-        if not accelerator.is_main_process or validation_path(job.work_dir, step).exists():
+        if not accelerator.is_main_process:
             return
-        validation = _validate(pipeline, noise_scheduler, samples, held_out, config, step)
-        save_validation(job.work_dir, validation)
+        validation = load_validation(job.work_dir, step)
+        if validation is None:
+            validation = _validate(pipeline, noise_scheduler, samples, held_out, config, step)
+            save_validation(job.work_dir, validation)
+        elif step < next_step:  # it was logged
+            return
         held = {f"held_out/{name}": value for name, value in validation.held_out.items()}
         accelerator.log(held, step)
-        if "tensorboard" in trackers:
+        if "tensorboard" in trackers and validation.images:
             images = np.stack([np.asarray(image) for image in validation.images])
             accelerator.get_tracker("tensorboard").log_images(
                 {"validation": images}, step, dataformats="NHWC"
@@ -131,8 +142,7 @@ def _train(
         on_step=lambda step, num_steps, losses: on_step(step, losses),
         on_validation=validate,
     )
-    if is_last:
-        validate(config.num_steps)
+    validate(config.num_steps)
     # What was drawn here was sampled as in the paper; what is saved keeps its own sampler.
     pipeline.scheduler = load_scheduler(model, config.base_revision)
     accelerator.end_training()

@@ -1,5 +1,6 @@
 """Parameter of the flow `finetune`: a Stable Diffusion and how it is trained."""
 
+import re
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -37,9 +38,9 @@ class ValidationPrompt(Settings):
 
     @model_validator(mode="after")
     def _nouns_are_in_the_prompt(self) -> Self:
-        missing = [noun for noun in self.nouns if noun not in self.prompt]
+        missing = [n for n in self.nouns if not re.search(rf"\b{re.escape(n)}\b", self.prompt)]
         if missing:
-            raise ValueError(f"the prompt {self.prompt!r} does not contain {missing}")
+            raise ValueError(f"the prompt {self.prompt!r} does not contain the words {missing}")
         return self
 
 

@@ -133,6 +133,8 @@ def test_plain_diffusers_draws_with_what_was_trained(store, dataset, bases, kind
             assert torch.equal(value, weights[name]), f"{part}: {name}"
     for part in {"tokenizer", "tokenizer_2"} & set(base.components):
         assert getattr(pipeline, part).pad_token == getattr(base, part).pad_token
+    for path in folder.rglob("*.json"):
+        assert str(bases[kind].parent) not in path.read_text(), path
     losses = json.loads((folder.parent / "losses.json").read_text())
     assert [row["step"] for row in losses] == [1, 2]
     assert all(np.isfinite(list(row.values())).all() and row["token"] > 0 for row in losses)
@@ -171,8 +173,8 @@ def test_two_processes_train_the_same_model_and_show_it_on_the_way(store, datase
     assert {"samples.jpg", "nouns.jpg", "losses.png"} <= set(manifest.names())
     events = EventAccumulator(str(store.log_dir(two.key) / "tokencompose")).Reload()
     assert [event.step for event in events.Scalars("token")] == [1, 2, 3]
-    assert [event.step for event in events.Scalars("held_out/inside")] == [0, 2]
-    assert [event.step for event in events.Images("validation")] == [0, 2]
+    assert [event.step for event in events.Scalars("held_out/inside")] == [0, 2, 3]
+    assert [event.step for event in events.Images("validation")] == [0, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -185,6 +187,13 @@ def test_two_processes_train_the_same_model_and_show_it_on_the_way(store, datase
 def test_what_this_machine_cannot_do_is_refused(store, dataset, bases, changes, message):
     with pytest.raises(ValueError, match=message):
         finetune(dataset, config_for(bases["sd1"], seed=9, **changes))
+
+
+def test_without_prompts_nothing_is_drawn(store, dataset, bases):
+    trained = finetune(dataset, config_for(bases["sd1"], seed=5, validation_prompts=[]))
+    names = store.find(trained.key).names()
+    assert "losses.png" in names
+    assert not {"samples.jpg", "nouns.jpg"} & set(names)
 
 
 def test_layer_that_the_model_lacks_is_refused_before_anything_is_encoded(store, dataset, bases):

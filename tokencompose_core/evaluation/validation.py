@@ -1,6 +1,8 @@
 """What a model in training draws, where its nouns look, and how it does on held-out samples."""
 
 import json
+import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +83,7 @@ def validate_prompts(
 def save_validation(folder: Path, validation: Validation) -> None:
     """Write a file of its own into the folder, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = validation_path(folder, validation.step)
+    path = _path(folder, validation.step)
     partial = path.with_suffix(".partial")
     arrays: dict[str, Any] = {
         _IMAGES: np.array([np.asarray(image) for image in validation.images], dtype=np.uint8),
@@ -90,25 +92,30 @@ def save_validation(folder: Path, validation: Validation) -> None:
     }
     with partial.open("wb") as file:
         np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
 def load_validations(folder: Path) -> list[Validation]:
     """Read all that were saved in the folder, in the order of their steps."""
-    validations = []
-    for path in sorted(folder.glob("validation-*.npz")):
-        with np.load(path) as values:
-            validations.append(
-                Validation(
-                    step=int(path.stem.split("-")[1]),
-                    images=[Image.fromarray(image) for image in values[_IMAGES]],
-                    attention=[values[f"{_ATTENTION}{i}"] for i in range(len(values) - 2)],
-                    held_out=json.loads(str(values[_HELD_OUT])),
-                )
+    steps = sorted(int(path.stem.split("-")[1]) for path in folder.glob("validation-*.npz"))
+    return [one for one in (load_validation(folder, step) for step in steps) if one is not None]
+
+
+def load_validation(folder: Path, step: int) -> Validation | None:
+    """Read that of a step; None if there is none that can be read."""
+    try:
+        with np.load(_path(folder, step)) as values:
+            return Validation(
+                step=step,
+                images=[Image.fromarray(image) for image in values[_IMAGES]],
+                attention=[values[f"{_ATTENTION}{i}"] for i in range(len(values) - 2)],
+                held_out=json.loads(str(values[_HELD_OUT])),
             )
-    return validations
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
 
 
-def validation_path(folder: Path, step: int) -> Path:
-    """Where the validation of a step is saved."""
+def _path(folder: Path, step: int) -> Path:
     return folder / f"validation-{step:08d}.npz"

@@ -1,8 +1,12 @@
 """One process or several, on CPU or GPUs, in the precision asked for."""
 
 import os
+import pickle
 import socket
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +14,11 @@ import torch
 import torch.multiprocessing
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
+from torch.multiprocessing import ProcessRaisedException
+
+# The main process may validate for long, while the others wait for its next gradients.
+_LONGEST_WAIT = timedelta(days=1)
 
 
 def make_accelerator(
@@ -38,6 +47,7 @@ def make_accelerator(
         mixed_precision=mixed_precision,
         log_with=list(trackers) or None,
         project_dir=log_dir,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
     )
 
 
@@ -56,8 +66,8 @@ def run_processes(
         on_message: Told in this process what the others send. What it raises ends them.
 
     Raises:
-        torch.multiprocessing.ProcessRaisedException: What the first failed process raised; the
-            others are ended.
+        Exception: What a process raised; the others are ended.
+        torch.multiprocessing.ProcessExitedException: If a process was killed or interrupted.
     """
     queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
     # Before the processes start: they inherit it.
@@ -65,16 +75,34 @@ def run_processes(
     running = torch.multiprocessing.start_processes(
         _work_as_one_of, args=shared, nprocs=num_processes, join=False, start_method="spawn"
     )
+    failures: list[Exception] = []
+
+    def receive() -> None:
+        while not queue.empty():
+            message = queue.get()
+            if isinstance(message, _Failure):
+                failures.append(message.error)
+            else:
+                on_message(message)
+
     try:
-        ended = False
-        while not ended:
-            ended = running.join(timeout=0.2)
-            while not queue.empty():
-                on_message(queue.get())
+        while not running.join(timeout=0.2):
+            receive()
+        receive()
+    except ProcessRaisedException as trace:
+        receive()
+        raise (failures or [trace])[0] from trace
     finally:
         for process in running.processes:
             process.kill()
             process.join()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a process raised."""
+
+    error: Exception
 
 
 def _work_as_one_of(
@@ -89,7 +117,18 @@ def _work_as_one_of(
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
-    work(*arguments, queue.put)
+    try:
+        work(*arguments, queue.put)
+    except KeyboardInterrupt:
+        # torch would let it pass for success.
+        sys.exit(1)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:
+            raise error from None
+        queue.put(_Failure(error))
+        raise
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

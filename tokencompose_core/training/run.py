@@ -31,8 +31,8 @@ from tokencompose_core.training.step import (
 Losses = dict[str, float]
 # At the start fp16's scale is far too large, and halved at every overflow.
 _MOST_SKIPPED_STEPS = 40
-# What accelerate sets on a network for autocast.
-_WRAPPED = ("forward", "_original_forward")
+# What accelerate sets on a network for autocast, and to know it again.
+_WRAPPED = ("forward", "_original_forward", "_is_accelerate_prepared")
 
 
 class TrainingRun:
@@ -91,7 +91,9 @@ class TrainingRun:
                 sums[name] = sums.get(name, 0.0) + value.detach().float() / count
         means = accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
         losses = mean_losses(dict(zip(sums, means, strict=True)))
-        losses["grad_norm"] = self._apply_gradients(losses)
+        norm = self._apply_gradients(losses)
+        if norm is not None:
+            losses["grad_norm"] = norm
         self.step += 1
         self.history.append({"step": self.step, **losses})
         accelerator.log({**losses, "learning_rate": self.schedule.get_last_lr()[0]}, self.step)
@@ -131,7 +133,8 @@ class TrainingRun:
         )
         return terms
 
-    def _apply_gradients(self, losses: Losses) -> float:
+    def _apply_gradients(self, losses: Losses) -> float | None:
+        """Take the step, and return the norm of the gradients; None if fp16 overflowed."""
         norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         norm = float(norm)
         scaled = self.accelerator.scaler is not None
@@ -147,7 +150,7 @@ class TrainingRun:
                 raise FloatingPointError(
                     f"step {self.step}: fp16 gradients overflowed {self.skipped} times in a row"
                 )
-            return norm
+            return None
         self.skipped = 0
         self.schedule.step()
         if self.average:
@@ -162,29 +165,38 @@ class TrainingRun:
 
     @contextmanager
     def validating(self) -> Iterator[None]:
-        """Make the UNet what would be saved now, and compile nothing for shapes that pass."""
+        """Make the UNet what would be saved now: averaged, not under autocast, not compiled."""
         if self.average:
             self.average.store(self.parameters)
             self.average.copy_to(self.parameters)
         self.unet.eval()
+        wrapped = self._unwrap()
         try:
             with torch.compiler.set_stance("force_eager"):
                 yield
         finally:
+            self.unet.__dict__.update(wrapped)
             self.unet.train()
             if self.average:
                 self.average.restore(self.parameters)
 
     def close(self) -> None:
         """Leave the UNet as a plain module, with the weights that are to be saved."""
-        # accelerate's own way back would strip diffusers' decorator from `forward` as well.
-        for name in _WRAPPED:
-            self.unet.__dict__.pop(name, None)
-        self.unet.__dict__.update(self.plain)
+        self._unwrap()
         for module in self.unet.modules():
             module._compiled_call_impl = None
         if self.average:
             self.average.copy_to(self.parameters)
+
+    def _unwrap(self) -> dict[str, Any]:
+        """Take what accelerate has set off the UNet, and return it.
+
+        accelerate's own way would strip diffusers' decorator from `forward` as well.
+        """
+        own = self.unet.__dict__
+        wrapped = {name: own.pop(name) for name in _WRAPPED if name in own}
+        own.update(self.plain)
+        return wrapped
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint."""

@@ -1,5 +1,6 @@
 """Which weights of a UNet are trained, and how they are saved."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -85,3 +86,8 @@ def save_model(
         pipeline.unet.fuse_lora()
         pipeline.unet.unload_lora()
     pipeline.save_pretrained(folder)
+    # Where the base model lay is nobody else's business, and decides nothing.
+    for path in [folder / "model_index.json", *folder.glob("*/config.json")]:
+        values = json.loads(path.read_text("utf-8"))
+        if values.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -7,6 +7,7 @@ from tokencompose_core.evaluation.generate import Sampler, load_pipeline
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.validation import (
     Validation,
+    load_validation,
     load_validations,
     save_validation,
     validate_prompts,
@@ -45,6 +46,11 @@ def test_without_prompts_the_held_out_losses_are_kept(tmp_path):
     save_validation(tmp_path, Validation(7, [], [], {"token": 1.5}))
     (read,) = load_validations(tmp_path)
     assert (read.step, read.images, read.attention, read.held_out) == (7, [], [], {"token": 1.5})
+    save_validation(tmp_path, Validation(9, [], [], {"token": 1.0}))
+    damaged = tmp_path / "validation-00000009.npz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    assert [one.step for one in load_validations(tmp_path)] == [7]
+    assert load_validation(tmp_path, 9) is None
 
 
 def test_sheets_have_a_row_a_step_and_a_cell_a_noun():

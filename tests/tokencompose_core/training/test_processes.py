@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessExitedException
 
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.training.encode_shard import read_encoded, write_encoded
@@ -58,8 +58,20 @@ def test_two_processes_with_half_the_batch_have_the_losses_of_one(tmp_path, unev
 def test_process_that_fails_ends_the_others(tmp_path, uneven):
     # Refused by the first call in each process.
     odd = replace(SHARED, batch_size=3)
-    with pytest.raises(ProcessRaisedException, match="batch_size 3 cannot be shared by 2"):
+    with pytest.raises(ValueError, match="batch_size 3 cannot be shared by 2"):
         run_processes(train_as_one_of, (uneven, tmp_path / "two", odd), 2, lambda message: None)
+
+
+def be_interrupted(send):
+    send("begun")
+    raise KeyboardInterrupt
+
+
+def test_process_that_was_interrupted_is_not_taken_for_done():
+    messages = []
+    with pytest.raises(ProcessExitedException):
+        run_processes(be_interrupted, (), 1, messages.append)
+    assert messages in ([], ["begun"])
 
 
 def test_fp16_on_a_cpu_is_refused():
@@ -77,7 +89,13 @@ def test_bf16_keeps_weights_and_losses_in_float32(tmp_path, encoded):
     assert history[0]["token"] == pytest.approx(exact[0]["token"], rel=1e-2)
     assert history[0]["token"] != exact[0]["token"]
     assert {value.dtype for value in half.state_dict().values()} == {torch.float32}
-    # The network is handed back without autocast.
+    # The network is handed back without autocast, and a second training has it again.
     assert unet.forward == forward
+    dtypes = []
+    unet.conv_out.register_forward_hook(lambda module, given, output: dtypes.append(output.dtype))
+    train(
+        encoded, tmp_path / "e", replace(SETTINGS, num_steps=1, mixed_precision="bf16"), unet=unet
+    )
+    assert set(dtypes) == {torch.bfloat16}
     sample = (torch.zeros(1, 4, 8, 8), 1, torch.zeros(1, 16, 16))
     assert half(*sample).sample.dtype == torch.float32

@@ -1,0 +1,36 @@
+"""Refuse, before anything is computed, what this machine cannot do."""
+
+from importlib.util import find_spec
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from tasks.devices import resolve_device
+
+
+def check_machine(config: FinetuneConfig) -> None:
+    """Look for the packages and the GPUs that a fine-tuning needs.
+
+    Raises:
+        ValueError: Naming the field, what is missing, and the remedy.
+    """
+    needed = [("finetune.trackers", str(name)) for name in config.trackers]
+    if config.optimizer == "adamw_8bit":
+        needed.append(("finetune.optimizer", "bitsandbytes"))
+    for field, package in needed:
+        if find_spec(package) is None:
+            raise ValueError(
+                f"{field} needs {package}, which is not installed; pip install {package}, or choose"
+                " another"
+            )
+    if config.mixed_precision != "fp16" and config.num_processes == 1:
+        return
+    if resolve_device(config.device) == "cpu":
+        if config.mixed_precision == "fp16":
+            raise ValueError("finetune.mixed_precision: fp16 needs a GPU; take bf16 or no")
+        return
+    import torch
+
+    if config.num_processes > torch.cuda.device_count():
+        raise ValueError(
+            f"finetune.num_processes is {config.num_processes}, and this machine has"
+            f" {torch.cuda.device_count()} GPUs; lower it"
+        )
