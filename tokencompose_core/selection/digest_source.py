@@ -1,11 +1,16 @@
 """Digest of everything that a selection reads."""
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 
+from data_schemas.rejections import Rejection
+from tokencompose_core.selection.candidates import Candidate, is_url
+from tokencompose_core.selection.fetch_images import FetchError, fetched_path
 from tokencompose_core.selection.read_vsr import read_vsr_lines
-from tokencompose_core.selection.select_images import images_of_split
+from tokencompose_core.selection.select_images import images_of_split, is_file
 from tokencompose_core.store.keys import canonical_json, file_digest, text_digest
 
 
@@ -36,3 +41,28 @@ def digest_source(
             }
         )
     )
+
+
+def digest_candidates(
+    candidates: Sequence[Candidate], rejections: Sequence[Rejection], images_dir: Path
+) -> str:
+    """Digest of what a reader found, and of the images that it names.
+
+    The same rows in another file, or in a file of another kind, have the same digest.
+    """
+
+    def digest_image(image: str) -> str:
+        try:
+            path = images_dir / (fetched_path(image, images_dir) if is_url(image) else image)
+        except FetchError as error:
+            return str(error)
+        return file_digest(path) if is_file(path) else ""
+
+    with ThreadPoolExecutor() as executor:
+        digests = list(executor.map(digest_image, (c.image for c in candidates)))
+    whole = hashlib.sha256()
+    for candidate, digest in zip(candidates, digests, strict=True):
+        whole.update(canonical_json([*astuple(candidate), digest]).encode("utf-8"))
+    for rejection in rejections:
+        whole.update(canonical_json(rejection.model_dump(mode="json")).encode("utf-8"))
+    return whole.hexdigest()

@@ -11,7 +11,11 @@ from tokencompose_core.selection.open_image import open_image
 from tokencompose_core.selection.partition import partition_keys
 from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_vsr import read_vsr_lines
-from tokencompose_core.selection.select_images import images_of_split, select_images
+from tokencompose_core.selection.select_images import (
+    images_of_split,
+    name_candidates,
+    select_images,
+)
 
 LINE = {
     "image": "000000000001.jpg",
@@ -86,7 +90,8 @@ def test_each_lost_image_has_its_reason(tmp_path):
         "gone.jpg": ["A cat."],
     }
     names = ["good.jpg", "blank.jpg", "bare.jpg", "gone.jpg", "unknown.jpg"]
-    selected, rejected = select_images(names, captions, tmp_path, "train2017")
+    candidates = name_candidates(names, captions, "train2017")
+    selected, rejected = select_images(candidates, tmp_path, min_side=4, max_pixels=10**6)
     assert [image.key for image in selected] == ["good"]
     assert selected[0].captions == ["A cat.", "A dog."]
     assert {r.key: r.reason for r in rejected} == {
