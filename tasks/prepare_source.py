@@ -30,6 +30,8 @@ class VsrFiles(BaseModel):
 
     vsr_path: str
     captions_paths: list[str]
+    labels: tuple[int, ...] = (0, 1)
+    relations: tuple[str, ...] = ()
 
 
 class Source(BaseModel):
@@ -98,9 +100,9 @@ def prepare_source(config: CurateConfig) -> Source:
             captions = folder / WorldPaths.annotations / f"captions_{config.select.split}.json"
             files = VsrFiles(vsr_path=str(folder / WorldPaths.vsr), captions_paths=[str(captions)])
             return _vsr_source(files, str(folder), config.select.split)
-        case VsrCocoSource(vsr_path=vsr_path, captions_paths=captions_paths, images_dir=root):
-            files = VsrFiles(vsr_path=vsr_path, captions_paths=captions_paths)
-            return _vsr_source(files, root, config.select.split)
+        case VsrCocoSource() as settings:
+            files = VsrFiles(**settings.model_dump(exclude={"kind", "images_dir"}))
+            return _vsr_source(files, settings.images_dir, config.select.split)
         case _:
             return _own_source(config.source)
 
@@ -111,7 +113,9 @@ def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
         files=files,
         images_dir=images_dir,
         image_limits=ImageLimits(),
-        digest=digest_source(Path(files.vsr_path), captions, Path(images_dir), split),
+        digest=digest_source(
+            Path(files.vsr_path), captions, Path(images_dir), split, files.labels, files.relations
+        ),
     )
 
 

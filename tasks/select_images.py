@@ -87,9 +87,10 @@ def select_from_source(spec: SelectSpec) -> Manifest | State:
 
 def _read_candidates(source: Source, split: str) -> tuple[list[Candidate], list[Rejection]]:
     match source.files:
-        case VsrFiles(vsr_path=vsr_path, captions_paths=captions_paths):
-            names = images_of_split(read_vsr_lines(Path(vsr_path)), split)
-            captions = read_coco_captions([Path(path) for path in captions_paths])
+        case VsrFiles() as files:
+            lines = read_vsr_lines(Path(files.vsr_path))
+            names = images_of_split(lines, split, files.labels, files.relations)
+            captions = read_coco_captions([Path(path) for path in files.captions_paths])
             return name_candidates(names, captions, split), []
         case _:
             return read_source(source.files)

@@ -1,12 +1,13 @@
-"""Caption sets of everything that people's files have in them, each entry with what must become of it.
+"""Everything that people's files have in them, each entry with what must become of it.
 
-All images that can be used show one pocket scene with a cat and a boat, so that later stages have
-something to find in them.
+All images that can be used show one pocket scene with a cat and a surfboard, so that later stages
+have something to find in them.
 """
 
 import io
 import json
 import random
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,8 +56,6 @@ class SilentFileSystem(MemoryFileSystem):
     protocol = "silent"
 
     def open(self, path, mode="rb", **kwargs):
-        import time
-
         time.sleep(60)
 
 

@@ -30,6 +30,14 @@ class VsrCocoSource(Settings):
         list[str], Field(min_length=1, description="COCO captions_*.json, one or more.")
     ]
     images_dir: Annotated[str, Field(description="Folder that holds train2017/ and so on.")]
+    labels: Annotated[
+        tuple[Literal[0, 1], ...],
+        Field(description="Statements that count: false ones, true ones; the paper takes both."),
+    ] = (0, 1)
+    relations: Annotated[
+        tuple[str, ...],
+        Field(description="Relations that count, for instance left of; empty: all."),
+    ] = ()
 
 
 class ImageLimits(Settings):

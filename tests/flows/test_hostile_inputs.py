@@ -219,3 +219,17 @@ def test_set_of_which_nothing_is_left_is_refused_before_a_model_loads(tmp_path, 
     }
     with pytest.raises(ValueError, match=r"none of its 1 images .*'image-missing': 1"):
         Run(store_dir, source)
+
+
+def test_partition_of_which_no_image_can_be_decoded_passes_through(tmp_path, store_dir):
+    (tmp_path / "cut.jpg").write_bytes(JPEG[: len(JPEG) // 2])
+    (tmp_path / "c.jsonl").write_text('{"img_path": "cut.jpg", "caption": "A cat."}\n')
+    source = {
+        "kind": "json",
+        "paths": [str(tmp_path / "c.jsonl")],
+        "images_dir": str(tmp_path),
+    }
+    run = Run(store_dir, source)
+    run.check_that_nothing_is_lost()
+    assert [str(rejection.reason) for rejection in run.rejections] == ["image-unreadable"]
+    assert run.samples == {}

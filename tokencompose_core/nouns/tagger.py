@@ -56,8 +56,7 @@ def find_noun_phrases(
                 (
                     token.start_position,
                     token.end_position,
-                    token.get_label(label).value in noun_tags
-                    and any(map(str.isalnum, token.text)),
+                    token.get_label(label).value in noun_tags and any(map(str.isalnum, token.text)),
                 )
                 for token in sentence
             ],

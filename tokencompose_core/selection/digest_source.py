@@ -1,7 +1,7 @@
 """Digest of everything that a selection reads."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from pathlib import Path
@@ -15,9 +15,16 @@ from tokencompose_core.store.keys import canonical_json, file_digest, text_diges
 
 
 def digest_source(
-    vsr_path: Path, captions_paths: Sequence[Path], images_dir: Path, split: str
+    vsr_path: Path,
+    captions_paths: Sequence[Path],
+    images_dir: Path,
+    split: str,
+    labels: Collection[int] = (0, 1),
+    relations: Collection[str] = (),
 ) -> str:
     """Digest of the VSR file, the caption files and the images that they select.
+
+    Labels and relations decide by the images that they select; see `images_of_split`.
 
     Two sources of equal content have equal digests, wherever they lie. An image that is not there
     counts as missing, so that its arrival changes the digest.
@@ -28,7 +35,7 @@ def digest_source(
     for path in (vsr_path, *captions_paths, images_dir):
         if not path.exists():
             raise FileNotFoundError(f"the source needs {path}, which is not there")
-    names = images_of_split(read_vsr_lines(vsr_path), split)
+    names = images_of_split(read_vsr_lines(vsr_path), split, labels, relations)
     paths = [images_dir / split / name for name in names]
     with ThreadPoolExecutor() as executor:
         digests = list(executor.map(lambda p: file_digest(p) if p.is_file() else "", paths))

@@ -1,6 +1,6 @@
 """Select images: those with a caption that says something and a file that can be used."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_schemas.records import SelectedImage
@@ -13,13 +13,33 @@ from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.open_image import BadImageError, check_image
 
 
-def images_of_split(lines: Sequence[VsrLine], split: str) -> list[str]:
+def images_of_split(
+    lines: Sequence[VsrLine],
+    split: str,
+    labels: Collection[int] = (0, 1),
+    relations: Collection[str] = (),
+) -> list[str]:
     """File names of the images of a COCO split, each once, in order of first mention.
 
-    As the paper selects: whether a statement is true plays no part, since a false one talks about
-    the image as well.
+    As the paper selects, whether a statement is true plays no part: a false one talks about the
+    image as well.
+
+    Args:
+        lines: Statements about images.
+        split: COCO folder of the images.
+        labels: Only images are taken of which a statement with one of these labels speaks.
+        relations: Only images are taken of which a statement with one of these relations speaks; if
+            there are none, with any.
     """
-    return list(dict.fromkeys(line.image for line in lines if line.split == split))
+    return list(
+        dict.fromkeys(
+            line.image
+            for line in lines
+            if line.split == split
+            and line.label in labels
+            and (not relations or line.relation in relations)
+        )
+    )
 
 
 def name_candidates(

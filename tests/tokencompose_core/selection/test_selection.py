@@ -46,6 +46,14 @@ def test_false_statements_select_images_too_and_other_splits_do_not(tmp_path):
     assert images_of_split(lines, "val2017") == ["2.jpg"]
 
 
+def test_labels_and_relations_choose_images(tmp_path):
+    true = LINE | {"image": "2.jpg", "label": 1, "relation": "above"}
+    lines = read_vsr_lines(write_vsr(tmp_path / "vsr.jsonl", [LINE, true]))
+    assert images_of_split(lines, "train2017", labels=(1,)) == ["2.jpg"]
+    assert images_of_split(lines, "train2017", relations=("left of",)) == ["000000000001.jpg"]
+    assert images_of_split(lines, "train2017", (1,), ("left of",)) == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
