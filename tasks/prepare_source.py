@@ -30,6 +30,7 @@ class VsrFiles(BaseModel):
 
     vsr_path: str
     captions_paths: list[str]
+    coco_year: int = 2017
     labels: tuple[int, ...] = (0, 1)
     relations: tuple[str, ...] = ()
 
@@ -114,7 +115,13 @@ def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
         images_dir=images_dir,
         image_limits=ImageLimits(),
         digest=digest_source(
-            Path(files.vsr_path), captions, Path(images_dir), split, files.labels, files.relations
+            Path(files.vsr_path),
+            captions,
+            Path(images_dir),
+            split,
+            labels=files.labels,
+            relations=files.relations,
+            coco_year=files.coco_year,
         ),
     )
 

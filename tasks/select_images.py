@@ -91,7 +91,7 @@ def _read_candidates(source: Source, split: str) -> tuple[list[Candidate], list[
             lines = read_vsr_lines(Path(files.vsr_path))
             names = images_of_split(lines, split, files.labels, files.relations)
             captions = read_coco_captions([Path(path) for path in files.captions_paths])
-            return name_candidates(names, captions, split), []
+            return name_candidates(names, captions, split, files.coco_year), []
         case _:
             return read_source(source.files)
 

@@ -30,6 +30,10 @@ class VsrCocoSource(Settings):
         list[str], Field(min_length=1, description="COCO captions_*.json, one or more.")
     ]
     images_dir: Annotated[str, Field(description="Folder that holds train2017/ and so on.")]
+    coco_year: Annotated[
+        Literal[2014, 2017],
+        Field(description="Release of the captions and images; VSR names those of 2017."),
+    ] = 2017
     labels: Annotated[
         tuple[Literal[0, 1], ...],
         Field(description="Statements that count: false ones, true ones; the paper takes both."),

@@ -9,8 +9,13 @@ from pathlib import Path
 from data_schemas.rejections import Rejection
 from tokencompose_core.selection.candidates import Candidate, is_url
 from tokencompose_core.selection.fetch_images import FetchError, fetched_path
+from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_vsr import read_vsr_lines
-from tokencompose_core.selection.select_images import images_of_split, is_file
+from tokencompose_core.selection.select_images import (
+    images_of_split,
+    is_file,
+    name_candidates,
+)
 from tokencompose_core.store.keys import canonical_json, file_digest, text_digest
 
 
@@ -21,10 +26,12 @@ def digest_source(
     split: str,
     labels: Collection[int] = (0, 1),
     relations: Collection[str] = (),
+    coco_year: int = 2017,
 ) -> str:
     """Digest of the VSR file, the caption files and the images that they select.
 
-    Labels and relations decide by the images that they select; see `images_of_split`.
+    Labels and relations decide by the images that they select; see `images_of_split`, and
+    `name_candidates` for the year.
 
     Two sources of equal content have equal digests, wherever they lie. An image that is not there
     counts as missing, so that its arrival changes the digest.
@@ -36,7 +43,9 @@ def digest_source(
         if not path.exists():
             raise FileNotFoundError(f"the source needs {path}, which is not there")
     names = images_of_split(read_vsr_lines(vsr_path), split, labels, relations)
-    paths = [images_dir / split / name for name in names]
+    # Only the names of 2014 depend on the captions, which take seconds to read.
+    captions = read_coco_captions(captions_paths) if coco_year == 2014 else {}
+    paths = [images_dir / c.image for c in name_candidates(names, captions, split, coco_year)]
     with ThreadPoolExecutor() as executor:
         digests = list(executor.map(lambda p: file_digest(p) if p.is_file() else "", paths))
     return text_digest(

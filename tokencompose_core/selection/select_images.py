@@ -43,19 +43,26 @@ def images_of_split(
 
 
 def name_candidates(
-    names: Iterable[str], captions: Mapping[str, Sequence[str]], split: str
+    names: Iterable[str], captions: Mapping[str, Sequence[str]], split: str, coco_year: int = 2017
 ) -> list[Candidate]:
     """Images of a COCO split with their COCO captions.
 
     Args:
-        names: File names, each once.
+        names: File names in COCO 2017, each once.
         captions: Captions by file name; an image without any keeps none.
-        split: Folder of the images.
+        split: Folder of the images in COCO 2017.
+        coco_year: Release that the captions and images are of. That of 2014 has the same images in
+            other folders, as `train2014/COCO_train2014_<name>`.
     """
-    return [
-        Candidate(PurePosixPath(name).stem, f"{split}/{name}", list(captions.get(name, ())))
-        for name in names
-    ]
+    of_2014 = {name.rpartition("_")[2]: name for name in captions} if coco_year == 2014 else {}
+    candidates = []
+    for name in names:
+        file_name, folder = of_2014.get(name, name), split
+        if file_name != name:
+            folder = file_name.split("_")[1]
+        own = list(captions.get(file_name, ()))
+        candidates.append(Candidate(PurePosixPath(name).stem, f"{folder}/{file_name}", own))
+    return candidates
 
 
 def select_images(

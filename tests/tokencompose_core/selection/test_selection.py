@@ -54,6 +54,30 @@ def test_labels_and_relations_choose_images(tmp_path):
     assert images_of_split(lines, "train2017", (1,), ("left of",)) == []
 
 
+def test_coco_2014_has_the_images_in_other_folders(tmp_path):
+    captions = {
+        "COCO_val2014_000000000001.jpg": ["A cat."],
+        "COCO_train2014_000000000002.jpg": ["A dog."],
+    }
+    names = ["000000000001.jpg", "000000000002.jpg", "000000000003.jpg"]
+    found = name_candidates(names, captions, "train2017", 2014)
+    assert [(c.key, c.image, c.captions) for c in found] == [
+        ("000000000001", "val2014/COCO_val2014_000000000001.jpg", ["A cat."]),
+        ("000000000002", "train2014/COCO_train2014_000000000002.jpg", ["A dog."]),
+        ("000000000003", "train2017/000000000003.jpg", []),
+    ]
+    write_vsr(tmp_path / "vsr.jsonl", [LINE])
+    content = {"images": [{"id": 1, "file_name": "COCO_val2014_000000000001.jpg"}]}
+    (tmp_path / "captions.json").write_text(json.dumps(content | {"annotations": []}))
+    digests = []
+    for colour in ("red", "blue"):
+        (tmp_path / "val2014").mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), colour).save(tmp_path / found[0].image)
+        paths = tmp_path / "vsr.jsonl", [tmp_path / "captions.json"], tmp_path
+        digests.append(digest_source(*paths, "train2017", coco_year=2014))
+    assert digests[0] != digests[1]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
