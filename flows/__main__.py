@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             field = ".".join(str(part) for part in problem["loc"]) or "config"
             print(f"{field}: {problem['msg']}", file=sys.stderr)
         return 2
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, ArithmeticError) as error:
+        # What a person can mend says how; anything else shows where it happened.
         print(error, file=sys.stderr)
         return 1
     except (KeyboardInterrupt, TerminationSignal):
