@@ -1,7 +1,10 @@
 """Rows that travel from stage to stage, as Arrow tables in Parquet files.
 
 Each stage adds to what the one before it wrote. Masks are COCO run-length encodings of full images
-(`counts` as pycocotools writes them), boxes are left, top, right, bottom in pixels.
+(`counts` as pycocotools writes them), boxes are left, top, right, bottom in pixels. Sizes, boxes
+and masks are those of the image as models see it: turned upright as its EXIF data say, and the
+first frame if it has several. `image_path` is relative to the image root of the set, and
+`image_sha256` is the digest of that file as it came.
 """
 
 import pyarrow as pa
@@ -158,7 +161,12 @@ GROUNDED_SCHEMA = pa.schema(
         ),
     ]
 )
-"""Index of a shard: everything of its samples but the image bytes."""
+"""Index of a shard: everything of its samples but the image bytes.
+
+The tar beside it holds the image's bytes as they came, or, where plain decoding would not give what
+the models saw (EXIF rotation, transparency, 16 bits, formats other than JPEG, PNG and WebP), an
+upright RGB PNG of it; so `image_sha256` need not be the digest of the bytes in the tar.
+"""
 
 DETECTION_SCHEMA = pa.schema(
     [

@@ -7,12 +7,56 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RejectionReason(StrEnum):
-    """Every reason for which data is left out; each is counted and shown."""
+    """Every reason for which data is left out; each is counted and shown.
 
+    Attributes:
+        ROW_BROKEN: A line that is not JSON, or a CSV row with too many or too few cells.
+        ROW_NOT_UTF8: A row with bytes, or half a character, that no UTF-8 text has.
+        ROW_FIELD_MISSING: A row that lacks the image, the caption or the id.
+        ROW_WRONG_TYPE: A field that holds something else than text.
+        ID_TAKEN: An id, or a name, that an earlier row gave to another image.
+        IMAGE_MISSING: No such file.
+        IMAGE_OUTSIDE_ROOT: A path that leaves the folder of the images.
+        IMAGE_URL_REFUSED: A URL of a kind that the config does not allow.
+        IMAGE_NOT_FETCHED: A URL that could not be read, after all retries.
+        IMAGE_TIMEOUT: A URL that did not answer in time, after all retries.
+        IMAGE_TOO_MANY_BYTES: A file behind a URL that is larger than the config allows.
+        IMAGE_EMPTY: A file of no bytes.
+        IMAGE_UNKNOWN_FORMAT: A file that is no image, whatever its name.
+        IMAGE_TOO_SMALL: An image with a side below the config's limit.
+        IMAGE_TOO_LARGE: An image with more pixels than the config, or PIL, allows.
+        IMAGE_UNREADABLE: An image with a good header whose pixels cannot be decoded to the last,
+            because it is cut short or damaged.
+        CAPTION_MISSING: An image without a caption.
+        CAPTION_EMPTY: An image with blank captions only.
+        CAPTION_WITHOUT_WORDS: An image whose captions have no letter, in any script.
+        NO_NOUN: A caption in which no noun was found.
+        PHRASE_WITHOUT_BOX: A noun phrase that the detector did not find.
+        NO_BOX: A caption of which no phrase was found.
+        PHRASE_BEYOND_TEXT_LIMIT: A phrase behind the last token that the text encoder reads.
+        PHRASE_SPLIT_DIFFERENTLY: A phrase whose tokens reach into its neighbours.
+        PHRASE_CROPPED_AWAY: A phrase whose mask lies outside the crop.
+    """
+
+    ROW_BROKEN = "row-broken"
+    ROW_NOT_UTF8 = "row-not-utf8"
+    ROW_FIELD_MISSING = "row-field-missing"
+    ROW_WRONG_TYPE = "row-wrong-type"
+    ID_TAKEN = "id-taken"
     IMAGE_MISSING = "image-missing"
+    IMAGE_OUTSIDE_ROOT = "image-outside-root"
+    IMAGE_URL_REFUSED = "image-url-refused"
+    IMAGE_NOT_FETCHED = "image-not-fetched"
+    IMAGE_TIMEOUT = "image-timeout"
+    IMAGE_TOO_MANY_BYTES = "image-too-many-bytes"
+    IMAGE_EMPTY = "image-empty"
+    IMAGE_UNKNOWN_FORMAT = "image-unknown-format"
+    IMAGE_TOO_SMALL = "image-too-small"
+    IMAGE_TOO_LARGE = "image-too-large"
     IMAGE_UNREADABLE = "image-unreadable"
     CAPTION_MISSING = "caption-missing"
     CAPTION_EMPTY = "caption-empty"
+    CAPTION_WITHOUT_WORDS = "caption-without-words"
     NO_NOUN = "no-noun"
     PHRASE_WITHOUT_BOX = "phrase-without-box"
     NO_BOX = "no-box"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
 
+from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server, ui_url
 
@@ -17,7 +18,9 @@ from flows.local_server import local_server, ui_url
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one flow with a Prefect server on this machine, and say what to look at."""
     parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
-    parser.add_argument("flow", choices=["reproduce", "train-pocket", "pocket-report", "ui"])
+    parser.add_argument(
+        "flow", choices=["reproduce", "curate", "train-pocket", "pocket-report", "ui"]
+    )
     parser.add_argument("--profile", default="pocket", help="pocket, paper, or a TOML file")
     parser.add_argument(
         "--config", type=json.loads, default={}, help='changes as JSON: {"finetune": {"seed": 2}}'
@@ -53,6 +56,10 @@ def _run(flow: str, values: dict) -> None:
             settings = ReproduceConfig.model_validate(values)
             with local_server():
                 _reproduce(settings)
+        case "curate":
+            caption_set = CurateConfig.model_validate(values)
+            with local_server():
+                _curate(caption_set)
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 
@@ -83,6 +90,12 @@ def _reproduce(settings: ReproduceConfig) -> None:
     print(f"\nreport    {result.report_path}")
     print(f"data set  {result.dataset}")
     print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
+
+
+def _curate(settings: CurateConfig) -> None:
+    from flows.curate import curate
+
+    print(f"\ndata set  {curate(settings)}")
 
 
 def _print_figures(report) -> None:

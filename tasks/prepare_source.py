@@ -7,22 +7,49 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
-from data_schemas.configs.curate_config import CurateConfig, PocketSource, VsrCocoSource
+from data_schemas.configs.curate_config import (
+    CurateConfig,
+    ImageLimits,
+    OwnSource,
+    PocketSource,
+    VsrCocoSource,
+)
 from data_schemas.manifest import Manifest
 from tasks.stage import STAGE_OPTIONS, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.pocket.world import WorldPaths, write_world
-from tokencompose_core.selection.digest_source import digest_source
+from tokencompose_core.selection.digest_source import digest_candidates, digest_source
+from tokencompose_core.selection.fetch_images import FetchLimits, fetch_images
+from tokencompose_core.selection.read_source import read_source
 from tokencompose_core.store.content_store import Store
 
 
-class Source(BaseModel):
-    """Files of a caption set on this machine, and the digest that stands for them in keys."""
+class VsrFiles(BaseModel):
+    """Where VSR lines and COCO captions lie."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     vsr_path: str
     captions_paths: list[str]
+    coco_year: int = 2017
+    labels: tuple[int, ...] = (0, 1)
+    relations: tuple[str, ...] = ()
+
+
+class Source(BaseModel):
+    """A caption set on this machine, and the digest that stands for it in keys.
+
+    Attributes:
+        files: What is to be read.
+        images_dir: The image root.
+        image_limits: Which images are taken.
+        digest: Of everything that the selection reads.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: VsrFiles | OwnSource
     images_dir: str
+    image_limits: ImageLimits
     digest: str
 
 
@@ -59,25 +86,62 @@ def draw_world(spec: WorldSpec) -> Manifest | State:
 
 
 def prepare_source(config: CurateConfig) -> Source:
-    """Find the caption set of a config on this machine, drawing it first if it is a pocket world.
+    """Find the caption set of a config on this machine.
+
+    A pocket world is drawn first; images in tars and behind URLs are copied to the image root.
 
     Raises:
         FileNotFoundError: If a file of the set is not there.
+        ValueError: If a file as a whole is not what its kind says.
     """
     match config.source:
         case PocketSource():
             manifest = run_stage(draw_world, [WorldSpec(settings=config.source)])[0].manifest
             folder = open_store().path(manifest)
-            vsr_path = folder / WorldPaths.vsr
-            captions = [folder / WorldPaths.annotations / f"captions_{config.select.split}.json"]
-            images_dir = folder
-        case VsrCocoSource():
-            vsr_path = Path(config.source.vsr_path)
-            captions = [Path(path) for path in config.source.captions_paths]
-            images_dir = Path(config.source.images_dir)
+            captions = folder / WorldPaths.annotations / f"captions_{config.select.split}.json"
+            files = VsrFiles(vsr_path=str(folder / WorldPaths.vsr), captions_paths=[str(captions)])
+            return _vsr_source(files, str(folder), config.select.split)
+        case VsrCocoSource() as settings:
+            files = VsrFiles(**settings.model_dump(exclude={"kind", "images_dir"}))
+            return _vsr_source(files, settings.images_dir, config.select.split)
+        case _:
+            return _own_source(config.source)
+
+
+def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
+    captions = [Path(path) for path in files.captions_paths]
     return Source(
-        vsr_path=str(vsr_path),
-        captions_paths=[str(path) for path in captions],
-        images_dir=str(images_dir),
-        digest=digest_source(vsr_path, captions, images_dir, config.select.split),
+        files=files,
+        images_dir=images_dir,
+        image_limits=ImageLimits(),
+        digest=digest_source(
+            Path(files.vsr_path),
+            captions,
+            Path(images_dir),
+            split,
+            labels=files.labels,
+            relations=files.relations,
+            coco_year=files.coco_year,
+        ),
+    )
+
+
+def _own_source(settings: OwnSource) -> Source:
+    images_dir, limits = Path(settings.images_dir), settings.image_limits
+    candidates, rejections = read_source(settings)
+    fetch_images(
+        candidates,
+        images_dir,
+        FetchLimits(
+            url_schemes=limits.url_schemes,
+            max_bytes=limits.max_bytes,
+            timeout_seconds=limits.timeout_seconds,
+            num_retries=limits.num_retries,
+        ),
+    )
+    return Source(
+        files=settings,
+        images_dir=settings.images_dir,
+        image_limits=limits,
+        digest=digest_candidates(candidates, rejections, images_dir),
     )

@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from data_schemas.configs.curate_config import CurateConfig, RankConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import RANKED_SCHEMA, RankedImage, SelectedImage
-from data_schemas.rejections import Rejection, RejectionReason
+from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.prepare_source import Source
@@ -65,7 +65,7 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.captions.clip import best_caption, score_captions
-        from tokencompose_core.selection.open_image import open_image
+        from tokencompose_core.store.open_image import BadImageError, open_image
 
         selected = read_table(spec.selected.path(store), SelectedImage)
         kept, images, rejections = [], [], []
@@ -73,10 +73,9 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
             try:
                 images.append(open_image(Path(spec.images_dir) / row.image_path))
                 kept.append(row)
-            except ValueError as error:
-                reason = RejectionReason.IMAGE_UNREADABLE
+            except BadImageError as error:
                 rejections.append(
-                    Rejection(key=row.key, stage="rank", reason=reason, detail=str(error))
+                    Rejection(key=row.key, stage="rank", reason=error.reason, detail=str(error))
                 )
         rejected = write_rejections(folder, rejections)
         scores = score_captions(

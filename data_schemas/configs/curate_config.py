@@ -30,12 +30,158 @@ class VsrCocoSource(Settings):
         list[str], Field(min_length=1, description="COCO captions_*.json, one or more.")
     ]
     images_dir: Annotated[str, Field(description="Folder that holds train2017/ and so on.")]
+    coco_year: Annotated[
+        Literal[2014, 2017],
+        Field(description="Release of the captions and images; VSR names those of 2017."),
+    ] = 2017
+    labels: Annotated[
+        tuple[Literal[0, 1], ...],
+        Field(description="Statements that count: false ones, true ones; the paper takes both."),
+    ] = (0, 1)
+    relations: Annotated[
+        tuple[str, ...],
+        Field(description="Relations that count, for instance left of; empty: all."),
+    ] = ()
+
+
+class ImageLimits(Settings):
+    """Which images are taken, and how those behind URLs are copied.
+
+    Pixels are counted in the header, before anything is decoded. Local images have no limit of
+    bytes.
+    """
+
+    min_side: Annotated[Count, Field(description="Least width and height in pixels.")] = 32
+    max_pixels: Annotated[
+        int,
+        Field(ge=1, le=178_956_970, description="Most pixels; PIL opens none with more than that."),
+    ] = 89_478_485
+    url_schemes: Annotated[
+        tuple[str, ...], Field(description="Kinds of URL that may be read; fsspec knows many more.")
+    ] = ("https", "http", "s3", "gs")
+    max_bytes: Annotated[Count, Field(description="Most bytes of an image behind a URL.")] = (
+        50_000_000
+    )
+    timeout_seconds: Annotated[
+        float, Field(gt=0, description="Longest time that one attempt at a URL may take.")
+    ] = 30.0
+    num_retries: Annotated[int, Field(ge=0, description="Attempts after the first.")] = 3
+
+
+class _OwnSource(Settings):
+    """What all sources of a user's own share.
+
+    They stand in no profile, so that their fields have defaults here.
+    """
+
+    image_limits: ImageLimits = ImageLimits()
+
+
+class _TableSource(_OwnSource):
+    """Rows with an image and captions; rows of one image are joined."""
+
+    id_column: Annotated[
+        str, Field(description="Names a sample; empty: the path of its image does.")
+    ] = ""
+    filters: Annotated[
+        dict[str, list[str]],
+        Field(
+            default_factory=dict,
+            description="Rows are taken whose value of each column is among these, as text.",
+        ),
+    ]
+
+
+_IMAGES_DIR = (
+    "Root of the images' paths, which none may leave. Images behind URLs are copied to fetched/ in"
+    " it."
+)
+ImagesDir = Annotated[str, Field(description=_IMAGES_DIR)]
+Paths = Annotated[list[str], Field(min_length=1)]
+
+
+class CocoCaptionsSource(_OwnSource):
+    """COCO captions files, all of whose images are taken."""
+
+    kind: Literal["coco_captions"]
+    captions_paths: Annotated[
+        list[str], Field(min_length=1, description="COCO captions_*.json, one or more.")
+    ]
+    images_dir: Annotated[
+        str, Field(description="Folder of the images, for instance coco/train2017.")
+    ]
+
+
+class JsonSource(_TableSource):
+    """JSON: a list of objects, or an object a line."""
+
+    kind: Literal["json"]
+    paths: Paths
+    images_dir: ImagesDir
+    image_column: str = "img_path"
+    caption_column: str = "caption"
+
+
+class CsvSource(_TableSource):
+    """CSV files with a line of column names."""
+
+    kind: Literal["csv"]
+    paths: Paths
+    images_dir: ImagesDir
+    image_column: str
+    caption_column: str
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+
+
+class ParquetSource(_TableSource):
+    """Parquet files; captions are text or lists of texts."""
+
+    kind: Literal["parquet"]
+    paths: Paths
+    images_dir: ImagesDir
+    image_column: str
+    caption_column: str
+
+
+class ImageFolderSource(_TableSource):
+    """A folder of images with `metadata.jsonl`, as Hugging Face's `imagefolder` reads it."""
+
+    kind: Literal["image_folder"]
+    images_dir: Annotated[str, Field(description="The folder, with metadata.jsonl in it.")]
+    image_column: str = "file_name"
+    caption_column: str = "text"
+
+
+class WebdatasetSource(_OwnSource):
+    """WebDataset tars with an image and a `txt`, or a `json`, a sample."""
+
+    kind: Literal["webdataset"]
+    paths: Paths
+    images_dir: Annotated[
+        str, Field(description="Folder to whose unpacked/ the images are written.")
+    ]
+    caption_column: Annotated[
+        str, Field(description="Field of the caption in a sample's json, if it has no txt.")
+    ] = "caption"
+
+
+OwnSource = (
+    CocoCaptionsSource
+    | JsonSource
+    | CsvSource
+    | ParquetSource
+    | ImageFolderSource
+    | WebdatasetSource
+)
+"""Sources that a user brings along."""
 
 
 class SelectConfig(Settings):
     """Which images, and how many in a partition."""
 
-    split: Annotated[str, Field(description="COCO folder of the images to keep.")]
+    split: Annotated[
+        str, Field(description="COCO folder of the images to keep, of those that VSR names.")
+    ]
     partition_size: Annotated[int, Field(ge=4, description="Images a partition, on average.")]
 
 
@@ -81,7 +227,7 @@ class CurateConfig(FlowConfig):
     caption_set: Annotated[
         str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the set, for its cards.")
     ]
-    source: Annotated[PocketSource | VsrCocoSource, Field(discriminator="kind")]
+    source: Annotated[PocketSource | VsrCocoSource | OwnSource, Field(discriminator="kind")]
     select: SelectConfig
     rank: RankConfig
     parse: ParseConfig

@@ -22,6 +22,12 @@ def test_field_that_cannot_be_is_named_without_a_traceback(change, named, capsys
     assert named in lines[0]
 
 
+def test_source_that_lacks_a_column_is_refused_without_a_traceback(capsys):
+    source = {"kind": "csv", "paths": ["captions.csv"], "images_dir": ".", "image_column": "file"}
+    assert main(["curate", "--config", json.dumps({"source": source})]) == 2
+    assert capsys.readouterr().err == "source.csv.caption_column: Field required\n"
+
+
 def test_profile_that_is_not_there_is_named_with_those_that_are(capsys):
     assert main(["reproduce", "--profile", "papr"]) == 2
     error = capsys.readouterr().err

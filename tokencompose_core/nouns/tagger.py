@@ -9,6 +9,10 @@ from flair.models import SequenceTagger
 
 from data_schemas.records import NounPhrase
 
+# flair drops these characters, or replaces them, before it counts positions; a space in the place
+# of each keeps the positions those of the caption.
+_SPACED = dict.fromkeys((0x200B, 0x200C, 0xFE0F, 0xFEFF, 0x2028, 0x2029, *range(0x80, 0xA0)), " ")
+
 
 def load_tagger(model: str | Path, *, device: str = "cpu") -> SequenceTagger:
     """Load a tagger by flair's name or from its file.
@@ -33,7 +37,8 @@ def find_noun_phrases(
     """Noun phrases of each caption, every occurrence, in order of appearance.
 
     Nouns that stand directly beside each other become one phrase ("wine glass"), as in the released
-    code of TokenCompose. The text is the caption's own, with its case and its spaces.
+    code of TokenCompose. The text is the caption's own, with its case and its spaces. What the
+    tagger calls a noun without a letter or a digit in it, such as a full stop, is none.
 
     Args:
         tagger: A tagger with Penn Treebank tags.
@@ -41,7 +46,7 @@ def find_noun_phrases(
         noun_tags: Tags that count as nouns.
         batch_size: Captions a batch.
     """
-    sentences = [Sentence(caption) for caption in captions]
+    sentences = [Sentence(caption.translate(_SPACED)) for caption in captions]
     tagger.predict([s for s in sentences if len(s)], mini_batch_size=batch_size)
     label = tagger.label_type
     return [
@@ -51,7 +56,7 @@ def find_noun_phrases(
                 (
                     token.start_position,
                     token.end_position,
-                    token.get_label(label).value in noun_tags,
+                    token.get_label(label).value in noun_tags and any(map(str.isalnum, token.text)),
                 )
                 for token in sentence
             ],

@@ -3,6 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from tokencompose_core.selection.caption_row import is_unicode
 
 
 def read_coco_captions(paths: Sequence[Path]) -> dict[str, list[str]]:
@@ -17,21 +20,22 @@ def read_coco_captions(paths: Sequence[Path]) -> dict[str, list[str]]:
     captions: dict[str, list[str]] = {}
     for path in paths:
         try:
-            content = json.loads(path.read_text("utf-8"))
-        except json.JSONDecodeError as error:
+            content = json.loads(path.read_bytes().decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from error
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not JSON ({error})") from error
         for field in ("images", "annotations"):
             if not isinstance(content, dict) or not isinstance(content.get(field), list):
                 raise ValueError(f"{path}: COCO captions need a list under {field!r}")
-        names: dict[int, str] = {}
+        names: dict[int | str, str] = {}
         for number, image in enumerate(content["images"]):
-            names[_field(path, "images", number, image, "id")] = _field(
-                path, "images", number, image, "file_name"
-            )
-            captions.setdefault(image["file_name"], [])
+            image_id = _id(path, "images", number, image, "id")
+            names[image_id] = _text(path, "images", number, image, "file_name")
+            captions.setdefault(names[image_id], [])
         for number, annotation in enumerate(content["annotations"]):
-            image_id = _field(path, "annotations", number, annotation, "image_id")
-            caption = _field(path, "annotations", number, annotation, "caption")
+            image_id = _id(path, "annotations", number, annotation, "image_id")
+            caption = _text(path, "annotations", number, annotation, "caption")
             if image_id not in names:
                 raise ValueError(
                     f"{path}: annotations[{number}] belongs to image {image_id}, which is not there"
@@ -40,7 +44,32 @@ def read_coco_captions(paths: Sequence[Path]) -> dict[str, list[str]]:
     return captions
 
 
-def _field(path: Path, table: str, number: int, entry: dict, field: str):
+def _id(path: Path, table: str, number: int, entry: Any, field: str) -> int | str:
+    value = _field(path, table, number, entry, field)
+    if not isinstance(value, int | str):
+        raise _wrong_type(path, table, number, field, "a number or text", value)
+    return value
+
+
+def _text(path: Path, table: str, number: int, entry: Any, field: str) -> str:
+    value = _field(path, table, number, entry, field)
+    if not isinstance(value, str):
+        raise _wrong_type(path, table, number, field, "text", value)
+    if not is_unicode(value):
+        raise ValueError(f"{path}: {table}[{number}], field {field!r}: {value!a} is no Unicode")
+    return value
+
+
+def _field(path: Path, table: str, number: int, entry: Any, field: str) -> Any:
     if not isinstance(entry, dict) or field not in entry:
         raise ValueError(f"{path}: {table}[{number}] has no field {field!r}")
     return entry[field]
+
+
+def _wrong_type(
+    path: Path, table: str, number: int, field: str, expected: str, value: object
+) -> ValueError:
+    return ValueError(
+        f"{path}: {table}[{number}], field {field!r}: expected {expected}, received"
+        f" {type(value).__name__}"
+    )

@@ -36,18 +36,20 @@ def read_vsr_lines(path: Path) -> list[VsrLine]:
     """Read a VSR file of JSON lines.
 
     Raises:
-        ValueError: If a line is not JSON or lacks a field, naming file, line and field.
+        ValueError: If a line is not UTF-8, not JSON or lacks a field, naming file, line and field.
     """
     lines = []
-    for number, text in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
         if not text.strip():
             continue
         try:
-            lines.append(VsrLine.model_validate(json.loads(text)))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
+            lines.append(VsrLine.model_validate(json.loads(text.decode("utf-8"))))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not UTF-8 at byte {error.start}") from error
         except ValidationError as error:
             raise ValueError(f"{path}, line {number}: {describe_fields(error)}") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
     return lines
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption
 from tokencompose_core.store.keys import file_digest
+from tokencompose_core.store.open_image import encode_for_shard
 from tokencompose_core.store.run_lengths import decode_mask
 from tokencompose_core.store.tables import write_table
 
@@ -20,8 +21,10 @@ INDEX_NAME = "index.parquet"
 def write_shard(folder: Path, samples: Sequence[GroundedCaption], images_dir: Path) -> None:
     """Write `shard.tar` and `index.parquet`.
 
-    A sample has the image as it came (`<key>.jpg`), the caption with its phrases (`<key>.json`) and
-    a 1-bit PNG of the image's size for every grounded phrase (`<key>.<phrase>.png`).
+    A sample has the image (`<key>.jpg`), the caption with its phrases (`<key>.json`) and a 1-bit
+    PNG of the image's size for every grounded phrase (`<key>.<phrase>.png`). The image's bytes are
+    as they came, unless plain decoding would give other pixels than the models saw (see
+    `encode_for_shard`): then they are an upright RGB PNG.
 
     Args:
         folder: Where to write.
@@ -38,9 +41,10 @@ def write_shard(folder: Path, samples: Sequence[GroundedCaption], images_dir: Pa
                 raise ValueError(
                     f"{path} has changed since it was selected; run the flow again from the start"
                 )
+            suffix, content = encode_for_shard(path)
             record = {
                 "__key__": sample.key,
-                path.suffix.lstrip(".").lower(): path.read_bytes(),
+                suffix: content,
                 "json": json.dumps(_describe(sample), ensure_ascii=False).encode("utf-8"),
             }
             for number, phrase in enumerate(sample.phrases):

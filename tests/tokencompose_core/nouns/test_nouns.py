@@ -53,6 +53,30 @@ def test_pocket_tagger_finds_the_nouns_of_an_unseen_caption():
     assert find_noun_phrases(tagger, ["", "A cat."], noun_tags=TAGS, batch_size=4)[0] == []
 
 
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A cat\u200b and a surfboard.",
+        "\ufeffA cat and\u2028a surfboard.",
+        "❤\ufe0f❤\ufe0f A cat\u200c and a\x81\x92 surfboard.",
+        "A cat 🐈‍⬛ and a surfboard 🏄🏽‍♀\ufe0f.",
+    ],
+)
+def test_spans_are_those_of_the_caption_whatever_flair_drops(caption):
+    tagger = load_tagger(MODELS / "tagger")
+    (phrases,) = find_noun_phrases(tagger, [caption], noun_tags=TAGS, batch_size=4)
+    assert {"cat", "surfboard"} <= {phrase.text for phrase in phrases}
+    assert all(caption[p.start : p.end] == p.text for p in phrases)
+
+
+def test_nothing_without_a_letter_or_digit_is_a_noun():
+    tagger = load_tagger(MODELS / "tagger")
+    caption = "A cat and a surfboard. " + "It is very nice. " * 125
+    (phrases,) = find_noun_phrases(tagger, [caption], noun_tags=TAGS, batch_size=4)
+    assert {"cat", "surfboard"} <= {phrase.text for phrase in phrases}
+    assert all(any(map(str.isalnum, phrase.text)) for phrase in phrases)
+
+
 def test_positions_are_those_of_the_words_own_tokens(tokenizer):
     caption = "A surfboard, a cat and a Surfboard"
     spans = [(2, 11), (15, 18), (25, 34)]

@@ -11,7 +11,11 @@ from tokencompose_core.selection.open_image import open_image
 from tokencompose_core.selection.partition import partition_keys
 from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_vsr import read_vsr_lines
-from tokencompose_core.selection.select_images import images_of_split, select_images
+from tokencompose_core.selection.select_images import (
+    images_of_split,
+    name_candidates,
+    select_images,
+)
 
 LINE = {
     "image": "000000000001.jpg",
@@ -40,6 +44,38 @@ def test_false_statements_select_images_too_and_other_splits_do_not(tmp_path):
     lines = read_vsr_lines(write_vsr(tmp_path / "vsr.jsonl", [LINE, other, LINE]))
     assert images_of_split(lines, "train2017") == ["000000000001.jpg"]
     assert images_of_split(lines, "val2017") == ["2.jpg"]
+
+
+def test_labels_and_relations_choose_images(tmp_path):
+    true = LINE | {"image": "2.jpg", "label": 1, "relation": "above"}
+    lines = read_vsr_lines(write_vsr(tmp_path / "vsr.jsonl", [LINE, true]))
+    assert images_of_split(lines, "train2017", labels=(1,)) == ["2.jpg"]
+    assert images_of_split(lines, "train2017", relations=("left of",)) == ["000000000001.jpg"]
+    assert images_of_split(lines, "train2017", (1,), ("left of",)) == []
+
+
+def test_coco_2014_has_the_images_in_other_folders(tmp_path):
+    captions = {
+        "COCO_val2014_000000000001.jpg": ["A cat."],
+        "COCO_train2014_000000000002.jpg": ["A dog."],
+    }
+    names = ["000000000001.jpg", "000000000002.jpg", "000000000003.jpg"]
+    found = name_candidates(names, captions, "train2017", 2014)
+    assert [(c.key, c.image, c.captions) for c in found] == [
+        ("000000000001", "val2014/COCO_val2014_000000000001.jpg", ["A cat."]),
+        ("000000000002", "train2014/COCO_train2014_000000000002.jpg", ["A dog."]),
+        ("000000000003", "train2017/000000000003.jpg", []),
+    ]
+    write_vsr(tmp_path / "vsr.jsonl", [LINE])
+    content = {"images": [{"id": 1, "file_name": "COCO_val2014_000000000001.jpg"}]}
+    (tmp_path / "captions.json").write_text(json.dumps(content | {"annotations": []}))
+    digests = []
+    for colour in ("red", "blue"):
+        (tmp_path / "val2014").mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), colour).save(tmp_path / found[0].image)
+        paths = tmp_path / "vsr.jsonl", [tmp_path / "captions.json"], tmp_path
+        digests.append(digest_source(*paths, "train2017", coco_year=2014))
+    assert digests[0] != digests[1]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +122,8 @@ def test_each_lost_image_has_its_reason(tmp_path):
         "gone.jpg": ["A cat."],
     }
     names = ["good.jpg", "blank.jpg", "bare.jpg", "gone.jpg", "unknown.jpg"]
-    selected, rejected = select_images(names, captions, tmp_path, "train2017")
+    candidates = name_candidates(names, captions, "train2017")
+    selected, rejected = select_images(candidates, tmp_path, min_side=4, max_pixels=10**6)
     assert [image.key for image in selected] == ["good"]
     assert selected[0].captions == ["A cat.", "A dog."]
     assert {r.key: r.reason for r in rejected} == {

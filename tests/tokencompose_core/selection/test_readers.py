@@ -1,0 +1,321 @@
+"""Each shape of a caption set, with good rows and with each kind of bad one."""
+
+import io
+import json
+import tarfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from data_schemas.configs.curate_config import CurateConfig
+from tokencompose_core.selection.candidates import Candidate
+from tokencompose_core.selection.read_source import read_source
+
+GOOD = [
+    {"img_path": "a.jpg", "caption": "A cat."},
+    {"img_path": "b/a.jpg", "caption": ["A dog.", "Two dogs."]},
+    {"img_path": "./a.jpg", "caption": "A black cat."},
+]
+EXPECTED = [("a.jpg", ["A cat.", "A black cat."]), ("b/a.jpg", ["A dog.", "Two dogs."])]
+
+
+def source(kind, tmp_path, **settings):
+    settings.setdefault("images_dir", str(tmp_path))
+    return CurateConfig.load(source={"kind": kind, **settings}).source
+
+
+def found(candidates):
+    return [(candidate.image, candidate.captions) for candidate in candidates]
+
+
+def reasons(rejections):
+    return [(str(rejection.reason), rejection.detail) for rejection in rejections]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(GOOD),
+        "\ufeff " + json.dumps(GOOD, indent=1),
+        "".join(json.dumps(row) + "\n\n" for row in GOOD),
+        "\ufeff" + "\r\n".join(json.dumps(row) for row in GOOD),
+    ],
+    ids=["list", "list-bom", "lines", "lines-bom"],
+)
+def test_json_comes_as_a_list_or_as_lines(tmp_path, text):
+    (tmp_path / "c.json").write_text(text, "utf-8", newline="")
+    candidates, rejected = read_source(source("json", tmp_path, paths=[str(tmp_path / "c.json")]))
+    assert found(candidates) == EXPECTED
+    assert not rejected
+
+
+def test_ten_photographs_are_read(shared_data):
+    folder = shared_data / "photos"
+    if not folder.is_dir():
+        pytest.skip("the photographs are not on this machine")
+    candidates, rejected = read_source(
+        source("json", folder, paths=[str(folder / "captions.jsonl")], images_dir=str(folder))
+    )
+    assert not rejected
+    assert len(candidates) == 10
+    assert {candidate.image for candidate in candidates} == {p.name for p in folder.glob("*.jpg")}
+    assert all(len(candidate.captions) >= 1 for candidate in candidates)
+
+
+def test_each_bad_line_has_its_reason_and_its_number(tmp_path):
+    lines = [
+        b'{"img_path": "a.jpg", "caption": "A cat."}',
+        b'{"img_path": "b.jpg", "caption": ',
+        b'{"img_path": "c.jpg"}',
+        b'{"img_path": 7, "caption": "x"}',
+        b'{"img_path": "d.jpg", "caption": {"en": "x"}}',
+        b'{"img_path": "e.jpg", "caption": ["x", 3]}',
+        b'{"img_path": "", "caption": "x"}',
+        b'{"img_path": "f.jpg", "caption": "\xff"}',
+        b'{"img_path": "g.jpg", "caption": "\\ud83d"}',
+        b'["h.jpg", "x"]',
+        b"[" * 100_000,
+        b'{"img_path": "i.jpg", "caption": ' + b"9" * 5000 + b"}",
+        b'{"img_path": "j.jpg", "caption": null}',
+    ]
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    candidates, rejected = read_source(source("json", tmp_path, paths=[str(path)]))
+    assert found(candidates) == [("a.jpg", ["A cat."]), ("j.jpg", [])]
+    expected = [
+        ("row-broken", "line 2: not JSON"),
+        ("row-field-missing", "line 3: no field 'caption'"),
+        ("row-wrong-type", "line 4: field 'img_path': expected text, received int"),
+        ("row-wrong-type", "line 5: field 'caption': expected text or a list"),
+        ("row-wrong-type", "line 6: field 'caption[1]': expected text, received int"),
+        ("row-field-missing", "line 7: field 'img_path' is empty"),
+        ("row-not-utf8", "line 8: not UTF-8 at byte 34"),
+        ("row-not-utf8", "line 9: '\\ud83d' is half a character"),
+        ("row-wrong-type", "line 10: expected an object, received list"),
+        ("row-broken", "line 11: not JSON"),
+        ("row-broken", "line 12: not JSON"),
+    ]
+    assert len(rejected) == len(expected)
+    for (reason, detail), (expected_reason, expected_detail) in zip(
+        reasons(rejected), expected, strict=True
+    ):
+        assert reason == expected_reason
+        assert detail.startswith(f"c.jsonl, {expected_detail}")
+    assert len({rejection.key for rejection in rejected}) == len(rejected)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'[{"img_path": "a.jpg",\n "caption": }]', r"c\.json: not JSON .*line 2"),
+        (b'[{"img_path": "\xff"}]', r"c\.json: not UTF-8 at byte 15"),
+        (
+            b'[{"image": "a.jpg", "caption": "A cat."}]',
+            r"c\.json has no column 'img_path', but \['caption', 'image'\]",
+        ),
+    ],
+)
+def test_list_that_cannot_be_read_is_refused_whole(tmp_path, content, message):
+    (tmp_path / "c.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_source(source("json", tmp_path, paths=[str(tmp_path / "c.json")]))
+
+
+def csv_source(tmp_path, content, **settings):
+    (tmp_path / "c.csv").write_bytes(content)
+    settings = {"image_column": "file", "caption_column": "text", **settings}
+    return source("csv", tmp_path, paths=[str(tmp_path / "c.csv")], **settings)
+
+
+def test_csv_with_quotes_line_breaks_and_bad_rows(tmp_path):
+    content = (
+        b"id,file,text,other\n"
+        b'1,a.jpg,"A cat, black\nand ""big"".",x\n'
+        b"2,b.jpg\n"
+        b"3,c.jpg,A dog.,x,y\n"
+        b"4,d.jpg,\xff,x\n"
+        b"5,e.jpg,,\xff\n"
+        b"6,,A bird.,x\n"
+        b"7,a.jpg,A cat.,x\n"
+        b"8,b.jpg\n"
+    )
+    candidates, rejected = read_source(csv_source(tmp_path, content))
+    assert found(candidates) == [
+        ("a.jpg", ['A cat, black\nand "big".', "A cat."]),
+        ("e.jpg", [""]),
+    ]
+    assert sorted(reasons(rejected)) == [
+        ("row-broken", "c.csv, row 2: 2 cells instead of 4"),
+        ("row-broken", "c.csv, row 3: 5 cells instead of 4"),
+        ("row-broken", "c.csv, row 8: 2 cells instead of 4"),
+        ("row-field-missing", "c.csv, row 6: field 'file' is empty"),
+        ("row-not-utf8", "c.csv, row 4: field 'text' is not UTF-8 at byte 0"),
+    ]
+
+
+def test_rows_are_chosen_by_columns_and_filters(tmp_path):
+    content = b"id;file;text;lang\na/1;a.jpg;A cat.;en\n2;b.jpg;Un chien.;fr\na/1;c.jpg;x;en\n"
+    settings = {"delimiter": ";", "id_column": "id", "filters": {"lang": ["en", "de"]}}
+    candidates, rejected = read_source(csv_source(tmp_path, content, **settings))
+    assert found(candidates) == [("a.jpg", ["A cat."])]
+    assert reasons(rejected) == [
+        ("id-taken", "c.csv, row 3: 'a/1' is taken by a.jpg, not c.jpg"),
+    ]
+    with pytest.raises(ValueError, match=r"no column 'language', but \['id', 'file', 'text'"):
+        read_source(csv_source(tmp_path, content, **settings | {"filters": {"language": ["en"]}}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"c\.csv: Empty CSV file"),
+        (b"name,words\na.jpg,A cat.\n", r"no column 'file', 'text', but \['name', 'words'\]"),
+        (b"file,text\na.jpg,b.jpg,c.jpg\n\x00", None),
+        (b"file,text\n", None),
+    ],
+)
+def test_csv_as_a_whole(tmp_path, content, message):
+    settings = csv_source(tmp_path, content)
+    if message is None:
+        assert not read_source(settings)[0]
+    else:
+        with pytest.raises(ValueError, match=message):
+            read_source(settings)
+
+
+def test_parquet_takes_texts_and_lists_of_texts(tmp_path):
+    rows = {
+        "file": ["a.jpg", "b/a.jpg", None, "d.jpg"],
+        "text": [["A cat.", "A black cat."], ["A dog.", "Two dogs."], ["x"], None],
+        "n": [1, 1, 1, 1],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "c.parquet")
+    settings = {"image_column": "file", "caption_column": "text", "filters": {"n": ["1"]}}
+    paths = [str(tmp_path / "c.parquet")]
+    candidates, rejected = read_source(source("parquet", tmp_path, paths=paths, **settings))
+    assert found(candidates) == [*EXPECTED, ("d.jpg", [])]
+    assert reasons(rejected) == [
+        ("row-field-missing", "c.parquet, row 3: field 'file' is empty"),
+    ]
+    with pytest.raises(ValueError, match=r"no column 'img', but \['file', 'text', 'n'\]"):
+        read_source(source("parquet", tmp_path, paths=paths, **settings | {"image_column": "img"}))
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 no longer")
+    with pytest.raises(ValueError, match=r"c\.parquet"):
+        read_source(source("parquet", tmp_path, paths=paths, **settings))
+
+
+def test_image_folder_as_hugging_face_has_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no metadata\.jsonl"):
+        read_source(source("image_folder", tmp_path))
+    rows = [{"file_name": row["img_path"], "text": row["caption"]} for row in GOOD]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "metadata.jsonl").write_text(text)
+    candidates, _ = read_source(source("image_folder", tmp_path))
+    assert found(candidates) == EXPECTED
+
+
+def test_coco_captions_alone_take_all_their_images(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": "two", "file_name": "b.jpg"}],
+        "annotations": [
+            {"image_id": 1, "caption": "A cat."},
+            {"image_id": 1, "caption": "A black cat."},
+        ],
+    }
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps(content))
+    settings = source("coco_captions", tmp_path, captions_paths=[str(path)])
+    candidates, rejected = read_source(settings)
+    assert candidates == [
+        Candidate("a", "a.jpg", ["A cat.", "A black cat."]),
+        Candidate("b", "b.jpg", []),
+    ]
+    assert not rejected
+
+
+def image_bytes(colour):
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40), colour).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, content in files:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return str(path)
+
+
+def test_webdataset_tars_are_unpacked_once(tmp_path):
+    first = write_tar(
+        tmp_path / "0.tar",
+        [
+            ("train/0.png", image_bytes("red")),
+            ("train/0.txt", b"A red square."),
+            ("train/1.json", b'{"caption": ["Blue.", "A blue square."]}'),
+            ("train/1.PNG", image_bytes("blue")),
+            ("2.txt", b"no image"),
+            ("3.png", image_bytes("green")),
+            ("4.png", image_bytes("white")),
+            ("4.txt", b"\xff"),
+            ("5.png", image_bytes("white")),
+            ("5.json", b'{"text": "x"}'),
+            ("6.png", image_bytes("white")),
+            ("6.json", b"{"),
+        ],
+    )
+    second = write_tar(
+        tmp_path / "1.tar",
+        [
+            ("train/0.png", image_bytes("black")),
+            ("train/0.txt", b"A black square."),
+            ("train/0b.png", image_bytes("red")),
+            ("train/0b.txt", b"Red again."),
+        ],
+    )
+    settings = source("webdataset", tmp_path, paths=[first, second], images_dir=str(tmp_path / "i"))
+    candidates, rejected = read_source(settings)
+    assert [candidate.captions for candidate in candidates] == [
+        ["A red square."],
+        ["Blue.", "A blue square."],
+        [],
+        ["A black square."],
+        ["Red again."],
+    ]
+    assert len({candidate.key for candidate in candidates}) == 5
+    contents = [(tmp_path / "i" / candidate.image).read_bytes() for candidate in candidates]
+    colours = ("red", "blue", "green", "black", "red")
+    assert contents == [image_bytes(colour) for colour in colours]
+    assert sorted(reasons(rejected)) == [
+        ("row-broken", rejected[3].detail),
+        ("row-field-missing", "0.tar, sample 2: no image among ['txt']"),
+        ("row-field-missing", "0.tar, sample 5: its JSON has no field 'caption'"),
+        ("row-not-utf8", "0.tar, sample 4: caption is not UTF-8 at byte 0"),
+    ]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "i").rglob("*")}
+    assert read_source(settings) == (candidates, rejected)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "i").rglob("*")} == before
+
+
+@pytest.mark.parametrize("kind", ["cut", "text", "twice"])
+def test_broken_tar_is_named(tmp_path, kind):
+    files = [("0.png", image_bytes("red")), ("0.txt", b"x")]
+    path = tmp_path / "0.tar"
+    write_tar(path, [*files, files[1]] if kind == "twice" else files)
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:560])
+    if kind == "text":
+        path.write_bytes(b"not a tar at all" * 100)
+    with pytest.raises(ValueError, match=r"0\.tar: not a readable tar"):
+        read_source(source("webdataset", tmp_path, paths=[str(path)]))
+
+
+def test_files_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.json"):
+        read_source(source("json", tmp_path, paths=[str(tmp_path / "no.json")]))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_source(source("json", tmp_path, paths=["x"], images_dir=str(tmp_path / "nowhere")))

@@ -1,0 +1,171 @@
+"""Images of every sort become upright RGB of 8 bits, or are refused with their reason."""
+
+import io
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_schemas.rejections import RejectionReason
+from tokencompose_core.store.open_image import (
+    BadImageError,
+    check_image,
+    encode_for_shard,
+    open_image,
+)
+
+# Left half red, right half blue, twice as wide as high.
+PICTURE = Image.new("RGB", (64, 32), "red")
+PICTURE.paste("blue", (32, 0, 64, 32))
+
+
+def save(path, image=PICTURE, **options):
+    image.save(path, **options)
+    return path
+
+
+def colour(image, x, y):
+    return image.getpixel((x, y))
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: left becomes top
+    image = open_image(save(tmp_path / "a.png", exif=exif))
+    assert image.size == (32, 64)
+    assert (colour(image, 16, 8), colour(image, 16, 56)) == ((255, 0, 0), (0, 0, 255))
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
+    ramp = np.linspace(0, 65535, 64 * 32, dtype=np.uint16).reshape(32, 64)
+    image = open_image(save(tmp_path / "a.png", Image.fromarray(ramp)))
+    assert np.array_equal(np.asarray(image)[..., 0], ramp // 256)
+
+
+def test_values_beyond_sixteen_bits_are_refused(tmp_path):
+    wide = Image.fromarray(np.full((32, 64), 1 << 20, dtype=np.int32))
+    fractions = Image.fromarray(np.full((32, 64), 0.5, dtype=np.float32))
+    for image in (wide, fractions):
+        with pytest.raises(BadImageError) as caught:
+            open_image(save(tmp_path / "a.tiff", image))
+        assert caught.value.reason == RejectionReason.IMAGE_UNREADABLE
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_parts_lie_on_white(tmp_path, mode):
+    image = Image.new("RGBA", (64, 32), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 32, 32))
+    opened = open_image(save(tmp_path / "a.png", image.convert(mode)))
+    assert (colour(opened, 8, 8), colour(opened, 56, 8)) == ((0, 0, 0), (255, 255, 255))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    image = Image.new("RGB", (64, 32), "white").convert(mode)
+    opened = open_image(save(tmp_path / ("a.tiff" if mode == "CMYK" else "a.png"), image))
+    assert (opened.mode, colour(opened, 8, 8)) == ("RGB", (255, 255, 255))
+
+
+def test_first_frame_of_an_animation_is_taken(tmp_path):
+    path = tmp_path / "a.gif"
+    red, blue = (Image.new("RGB", (64, 32), name) for name in ("red", "blue"))
+    red.save(path, save_all=True, append_images=[blue], duration=10)
+    assert colour(open_image(path), 8, 8) == (255, 0, 0)
+
+
+def header_of_a_png(width, height):
+    """The first bytes of a PNG that says it is of some size, however large."""
+    stream = io.BytesIO()
+    Image.new("1", (1, 1)).save(stream, format="PNG")
+    content = bytearray(stream.getvalue())
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", RejectionReason.IMAGE_EMPTY),
+        (b"<html>404</html>", RejectionReason.IMAGE_UNKNOWN_FORMAT),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n", "image-unknown-format"),
+        (header_of_a_png(20_000, 20_000), RejectionReason.IMAGE_TOO_LARGE),
+        (header_of_a_png(4_000, 4_000), RejectionReason.IMAGE_TOO_LARGE),
+        (header_of_a_png(1, 1), RejectionReason.IMAGE_TOO_SMALL),
+        (header_of_a_png(500, 31), RejectionReason.IMAGE_TOO_SMALL),
+        (None, RejectionReason.IMAGE_MISSING),
+    ],
+)
+def test_header_alone_gives_the_reason(tmp_path, content, reason):
+    path = tmp_path / "x.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadImageError, match=r"x\.jpg") as caught:
+        check_image(path, min_side=32, max_pixels=10_000_000)
+    assert caught.value.reason == reason
+
+
+def test_good_header_passes_and_truncated_pixels_are_found_when_decoded(tmp_path):
+    path = save(tmp_path / "x.jpg", Image.effect_noise((64, 64), 50))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    check_image(path, min_side=64, max_pixels=64 * 64)
+    with pytest.raises(BadImageError, match=r"x\.jpg") as caught:
+        open_image(path)
+    assert caught.value.reason == RejectionReason.IMAGE_UNREADABLE
+
+
+def test_any_damage_to_the_bytes_is_a_bad_image(tmp_path):
+    """Flip bytes of good files: each opens, or is refused; no decoder's own error comes through."""
+    rng = np.random.default_rng(3)
+    outcomes = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for suffix in ("png", "jpg", "gif", "webp", "bmp", "tiff"):
+            path = save(tmp_path / f"x.{suffix}")
+            good = path.read_bytes()
+            for number in range(60):
+                content = bytearray(good)
+                for position in rng.integers(0, len(good), 4):
+                    content[position] = rng.integers(0, 256)
+                path.write_bytes(content if number % 2 else content[: rng.integers(1, len(good))])
+                try:
+                    outcomes.add(open_image(path).mode)
+                except BadImageError as error:
+                    outcomes.add(error.reason)
+    assert {"RGB", RejectionReason.IMAGE_UNREADABLE} <= outcomes
+
+
+def shard_cases():
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    see_through = PICTURE.convert("RGBA")
+    see_through.putalpha(100)
+    sixteen = Image.fromarray(np.full((32, 64), 30_000, dtype=np.uint16))
+    return [
+        ("plain.jpg", PICTURE, {}, "jpg", True),
+        ("plain.jpeg", PICTURE, {}, "jpeg", True),
+        ("grey.png", PICTURE.convert("L"), {}, "png", True),
+        ("cmyk.jpg", PICTURE.convert("CMYK"), {}, "jpg", True),
+        ("palette.png", PICTURE.convert("P"), {}, "png", True),
+        ("plain.webp", PICTURE, {}, "webp", True),
+        ("wrong.png", PICTURE, {"format": "JPEG"}, "jpg", True),
+        ("turned.jpg", PICTURE, {"exif": exif}, "png", False),
+        ("alpha.png", see_through, {}, "png", False),
+        ("sixteen.png", sixteen, {}, "png", False),
+        ("still.gif", PICTURE, {}, "png", False),
+        ("plain.bmp", PICTURE, {}, "png", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "options", "suffix", "untouched"), shard_cases(), ids=lambda v: str(v)[:12]
+)
+def test_shard_holds_what_the_models_saw(tmp_path, name, image, options, suffix, untouched):
+    path = save(tmp_path / name, image, **options)
+    written, content = encode_for_shard(path)
+    assert written == suffix
+    assert (content == path.read_bytes()) == untouched
+    plainly = Image.open(io.BytesIO(content)).convert("RGB")
+    assert np.array_equal(np.asarray(plainly), np.asarray(open_image(path)))

@@ -1,0 +1,170 @@
+"""Copy images from URLs to the image root, each once."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+
+from data_schemas.rejections import RejectionReason
+from tokencompose_core.selection.candidates import Candidate, is_url
+from tokencompose_core.store.keys import text_digest
+
+FETCHED_NAME = "fetched"
+_THREADS = 8
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """What may be read from a URL.
+
+    Attributes:
+        url_schemes: Kinds of URL: "https", "s3".
+        max_bytes: Most bytes of an image.
+        timeout_seconds: Longest time that one attempt may take.
+        num_retries: Attempts after the first.
+    """
+
+    url_schemes: tuple[str, ...]
+    max_bytes: int
+    timeout_seconds: float
+    num_retries: int
+
+
+class FetchError(ValueError):
+    """A URL that gave no image, and the reason under which it is left out."""
+
+    def __init__(self, reason: RejectionReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def fetch_images(candidates: Iterable[Candidate], images_dir: Path, limits: FetchLimits) -> None:
+    """Copy what is not there yet to `fetched/` below the image root.
+
+    A URL stands for one content: what was copied is not asked for again. One that failed leaves a
+    note beside it, which `fetched_path` reads, and is tried again the next time.
+
+    Args:
+        candidates: Images; those named by paths are passed over.
+        images_dir: The image root.
+        limits: What may be read.
+
+    Raises:
+        ValueError: If a package that fsspec needs for a URL is not installed.
+    """
+    urls = [candidate.image for candidate in candidates if is_url(candidate.image)]
+    urls = [url for url in dict.fromkeys(urls) if not (images_dir / _place(url)).is_file()]
+    if not urls:
+        return
+    (images_dir / FETCHED_NAME).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(_THREADS) as executor:
+        list(executor.map(lambda url: _fetch(url, images_dir / _place(url), limits), urls))
+
+
+def fetched_path(url: str, images_dir: Path) -> str:
+    """Where the image behind a URL lies, relative to the image root.
+
+    Raises:
+        FetchError: If it could not be copied, with the reason.
+    """
+    place = _place(url)
+    if (images_dir / place).is_file():
+        return place
+    try:
+        note = json.loads(_note(images_dir / place).read_text("utf-8"))
+    except FileNotFoundError:
+        note = {"reason": RejectionReason.IMAGE_NOT_FETCHED, "detail": f"{url}: was not copied"}
+    raise FetchError(RejectionReason(note["reason"]), note["detail"])
+
+
+def _place(url: str) -> str:
+    return f"{FETCHED_NAME}/{text_digest(url)[:40]}"
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.failed.json")
+
+
+def _fetch(url: str, path: Path, limits: FetchLimits) -> None:
+    try:
+        content = _read_again_and_again(url, limits)
+    except FetchError as error:
+        note = {"reason": error.reason, "detail": f"{url}: {error}"}
+        _note(path).write_text(json.dumps(note), "utf-8")
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    part.replace(path)
+    _note(path).unlink(missing_ok=True)
+
+
+def _read_again_and_again(url: str, limits: FetchLimits) -> bytes:
+    scheme = url.partition("://")[0].lower()
+    # "::" chains file systems in fsspec, and the first one named is not the one that is read.
+    if scheme not in limits.url_schemes or "::" in url:
+        raise FetchError(
+            RejectionReason.IMAGE_URL_REFUSED,
+            f"{scheme} is not among url_schemes = {list(limits.url_schemes)}",
+        )
+    attempt = 0
+    while True:
+        try:
+            return _within(limits.timeout_seconds, url, scheme, limits.max_bytes)
+        except (FetchError, FileNotFoundError, PermissionError) as error:
+            if isinstance(error, FetchError):
+                raise
+            raise FetchError(RejectionReason.IMAGE_NOT_FETCHED, _say(error)) from error
+        except ImportError as error:
+            raise ValueError(f"{url}: fsspec needs a package for {scheme} ({error})") from error
+        except Exception as error:  # every file system of fsspec raises errors of its own
+            if attempt == limits.num_retries:
+                timed_out = isinstance(error, TimeoutError)
+                reason = (
+                    RejectionReason.IMAGE_TIMEOUT
+                    if timed_out
+                    else RejectionReason.IMAGE_NOT_FETCHED
+                )
+                detail = f"no answer in {limits.timeout_seconds:g} s" if timed_out else _say(error)
+                raise FetchError(reason, f"{detail}, tried {attempt + 1} times") from error
+        time.sleep(min(2.0**attempt, 30.0) * 0.5)
+        attempt += 1
+
+
+def _within(seconds: float, url: str, scheme: str, max_bytes: int) -> bytes:
+    """Read in a thread that nobody waits for: not every file system has a timeout of its own."""
+    result: Future[bytes] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(_read(url, scheme, max_bytes))
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return result.result(timeout=seconds)
+
+
+def _read(url: str, scheme: str, max_bytes: int) -> bytes:
+    filesystem = fsspec.filesystem(scheme)
+    # http is read as it comes: a server need not know ranges or say a length.
+    options = {"block_size": 0} if scheme in ("http", "https") else {}
+    content = bytearray()
+    with filesystem.open(url, "rb", **options) as stream:
+        while block := stream.read(_BLOCK):
+            content += block
+            if len(content) > max_bytes:
+                raise FetchError(
+                    RejectionReason.IMAGE_TOO_MANY_BYTES, f"more than max_bytes = {max_bytes}"
+                )
+    return bytes(content)
+
+
+def _say(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,95 @@
+"""Read captions from CSV files with a line of column names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from data_schemas.rejections import Rejection, RejectionReason
+from tokencompose_core.selection.caption_row import (
+    CaptionRow,
+    Columns,
+    check_columns,
+    passes,
+    read_row,
+    reject_row,
+)
+
+
+def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[CaptionRow | Rejection]:
+    """The rows of a CSV file, in order; row 1 is the first below the names.
+
+    Args:
+        path: The file, in UTF-8.
+        columns: Which columns say what.
+        delimiter: The character between cells.
+
+    Raises:
+        ValueError: If a column is missing, naming those that exist, or the file is no CSV.
+    """
+    check_columns(path, _column_names(path, delimiter), columns)
+    uneven: dict[int, Rejection] = {}
+
+    def skip(row: pyarrow.csv.InvalidRow) -> str:
+        number = row.number - 1  # PyArrow counts the line of names
+        detail = f"{row.actual_columns} cells instead of {row.expected_columns}"
+        uneven[number] = reject_row(
+            f"{path.name}, row {number}", RejectionReason.ROW_BROKEN, detail
+        )
+        return "skip"
+
+    try:
+        reader = pyarrow.csv.open_csv(
+            path,
+            # Without threads, PyArrow knows the numbers of the rows that it skips.
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
+            ),
+            # As bytes: one cell that is not UTF-8 must not cost the file.
+            convert_options=pyarrow.csv.ConvertOptions(
+                include_columns=columns.needed,
+                column_types={name: pa.binary() for name in columns.needed},
+            ),
+        )
+        number = 0
+        for batch in reader:
+            for cells in batch.to_pylist():
+                number += 1
+                while number in uneven:
+                    yield uneven.pop(number)
+                    number += 1
+                row = _decode(cells, f"{path.name}, row {number}")
+                if isinstance(row, Rejection):
+                    yield row
+                elif passes(row, columns):
+                    yield read_row(row, columns, f"{path.name}, row {number}")
+        yield from uneven.values()
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _column_names(path: Path, delimiter: str) -> list[str]:
+    try:
+        return pyarrow.csv.open_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
+            ),
+        ).schema.names
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _decode(cells: dict[str, bytes], place: str) -> dict[str, Any] | Rejection:
+    row = {}
+    for name, cell in cells.items():
+        try:
+            row[name] = cell.decode("utf-8")
+        except UnicodeDecodeError as error:
+            detail = f"field {name!r} is not UTF-8 at byte {error.start}"
+            return reject_row(place, RejectionReason.ROW_NOT_UTF8, detail)
+    return row

@@ -1,0 +1,74 @@
+"""Read a source of any kind."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from data_schemas.configs.curate_config import (
+    CocoCaptionsSource,
+    CsvSource,
+    ImageFolderSource,
+    JsonSource,
+    OwnSource,
+    ParquetSource,
+    WebdatasetSource,
+)
+from data_schemas.rejections import Rejection
+from tokencompose_core.selection.candidates import Candidate, join_rows
+from tokencompose_core.selection.caption_row import CaptionRow, Columns
+from tokencompose_core.selection.read_coco import read_coco_captions
+from tokencompose_core.selection.read_csv import read_csv
+from tokencompose_core.selection.read_image_folder import read_image_folder
+from tokencompose_core.selection.read_json import read_json
+from tokencompose_core.selection.read_parquet import read_parquet
+from tokencompose_core.selection.read_webdataset import read_webdataset
+
+
+def read_source(source: OwnSource) -> tuple[list[Candidate], list[Rejection]]:
+    """Images with their captions, and rows that are left out.
+
+    Raises:
+        FileNotFoundError: If a file, or the folder of the images, is not there.
+        ValueError: If a file as a whole is not what its kind says.
+    """
+    images_dir = Path(source.images_dir)
+    if not isinstance(source, WebdatasetSource) and not images_dir.is_dir():
+        raise FileNotFoundError(f"the source needs the folder {images_dir}, which is not there")
+    return join_rows(_read_rows(source, images_dir), images_dir)
+
+
+def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rejection]:
+    rows: Iterable[Iterable[CaptionRow | Rejection]]
+    match source:
+        case CocoCaptionsSource():
+            captions = read_coco_captions(_existing(source.captions_paths))
+            rows = [(CaptionRow(name, name, tuple(own)) for name, own in captions.items())]
+        case JsonSource():
+            rows = (read_json(path, _columns(source)) for path in _existing(source.paths))
+        case CsvSource():
+            rows = (
+                read_csv(path, _columns(source), delimiter=source.delimiter)
+                for path in _existing(source.paths)
+            )
+        case ParquetSource():
+            rows = (read_parquet(path, _columns(source)) for path in _existing(source.paths))
+        case ImageFolderSource():
+            rows = [read_image_folder(images_dir, _columns(source))]
+        case WebdatasetSource():
+            rows = (
+                read_webdataset(path, images_dir, source.caption_column)
+                for path in _existing(source.paths)
+            )
+    return chain.from_iterable(rows)
+
+
+def _columns(source: JsonSource | CsvSource | ParquetSource | ImageFolderSource) -> Columns:
+    return Columns(source.image_column, source.caption_column, source.id_column, source.filters)
+
+
+def _existing(paths: list[str]) -> list[Path]:
+    found = [Path(path) for path in paths]
+    for path in found:
+        if not path.is_file():
+            raise FileNotFoundError(f"the source needs {path}, which is not there")
+    return found

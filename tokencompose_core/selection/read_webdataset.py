@@ -1,0 +1,100 @@
+"""Read captioned images from WebDataset tars."""
+
+import hashlib
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import webdataset
+
+from data_schemas.rejections import Rejection, RejectionReason
+from tokencompose_core.selection.caption_row import CaptionRow, Columns, read_row, reject_row
+
+UNPACKED_NAME = "unpacked"
+_IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
+_TEXT_SUFFIXES = ("txt", "caption", "text")
+
+
+def read_webdataset(
+    path: Path, images_dir: Path, caption_field: str
+) -> Iterator[CaptionRow | Rejection]:
+    """The samples of a tar, in order; their images are unpacked below `images_dir`.
+
+    An image is stored under the digest of its bytes, so that unpacking again, or the same image
+    from another tar, writes nothing.
+
+    Args:
+        path: The tar.
+        images_dir: Where to unpack, to `unpacked/`.
+        caption_field: Field of the caption in `<key>.json`, for samples that have no `<key>.txt`.
+
+    Raises:
+        ValueError: If the tar is broken or has one name twice.
+    """
+    (images_dir / UNPACKED_NAME).mkdir(parents=True, exist_ok=True)
+    for sample in _samples(path):
+        yield _read_sample(sample, images_dir, caption_field, path.name)
+
+
+def _samples(path: Path) -> Iterator[Mapping[str, Any]]:
+    # As a stream: webdataset takes a path with a colon or a brace for something else.
+    with path.open("rb") as stream:
+        files = webdataset.tariterators.tar_file_expander([{"url": path.name, "stream": stream}])
+        try:
+            yield from webdataset.tariterators.group_by_keys(files)
+        except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
+            raise ValueError(f"{path}: not a readable tar ({error.args[0]})") from error
+
+
+def _read_sample(
+    sample: Mapping[str, Any], images_dir: Path, caption_field: str, tar_name: str
+) -> CaptionRow | Rejection:
+    place = f"{tar_name}, sample {sample['__key__']}"
+    image = next(((s, sample[s]) for s in _IMAGE_SUFFIXES if s in sample), None)
+    if image is None:
+        detail = f"no image among {[name for name in sample if not name.startswith('__')]}"
+        return reject_row(place, RejectionReason.ROW_FIELD_MISSING, detail)
+    text = _read_caption(sample, caption_field, place)
+    if isinstance(text, Rejection):
+        return text
+    suffix, content = image
+    digest = hashlib.sha256(content).hexdigest()
+    values = {
+        "image": _unpack(images_dir, f"{digest}.{suffix}", content),
+        "caption": text,
+        # Tars often count their samples from zero, each for itself.
+        "name": f"{sample['__key__']}-{digest[:12]}",
+    }
+    return read_row(values, Columns(image="image", caption="caption", name="name"), place)
+
+
+def _read_caption(sample: Mapping[str, Any], caption_field: str, place: str) -> Any:
+    try:
+        for suffix in _TEXT_SUFFIXES:
+            if suffix in sample:
+                return sample[suffix].decode("utf-8")
+        if "json" not in sample:
+            return None
+        described = json.loads(sample["json"].decode("utf-8"))
+    except UnicodeDecodeError as error:
+        detail = f"caption is not UTF-8 at byte {error.start}"
+        return reject_row(place, RejectionReason.ROW_NOT_UTF8, detail)
+    except (ValueError, RecursionError) as error:
+        return reject_row(place, RejectionReason.ROW_BROKEN, f"not JSON ({error})")
+    if not isinstance(described, dict) or caption_field not in described:
+        detail = f"its JSON has no field {caption_field!r}"
+        return reject_row(place, RejectionReason.ROW_FIELD_MISSING, detail)
+    return described[caption_field]
+
+
+def _unpack(images_dir: Path, name: str, content: bytes) -> str:
+    path = images_dir / UNPACKED_NAME / name
+    if not path.is_file():
+        part = path.with_name(f"{name}.{os.getpid()}.part")
+        part.write_bytes(content)
+        part.replace(path)  # whole or not at all, if this stops half-way
+    return f"{UNPACKED_NAME}/{name}"

@@ -1,0 +1,156 @@
+"""Open an image the way models see it, or say what is wrong with it."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from data_schemas.rejections import RejectionReason
+
+# PIL itself refuses more than this, before it decodes anything.
+MOST_PIXELS = 178_956_970
+# Formats that are one picture of pixels. PIL knows others that start programs (EPS) or read other
+# files, which no stranger's data set should make it do.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+# Suffixes under which image bytes go into a shard as they came, by the format they really have.
+_SHARD_SUFFIXES = {
+    "JPEG": ("jpg", "jpeg"),
+    "MPO": ("jpg", "jpeg"),
+    "PNG": ("png",),
+    "WEBP": ("webp",),
+}
+# Modes that `convert("RGB")` turns into the same pixels as `open_image`.
+_PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
+_ORIENTATION = 0x0112
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+"""What PIL's decoders raise for damaged bytes; none of it is a fault of the machine."""
+
+
+class BadImageError(ValueError):
+    """An image that cannot be used, and the reason under which it is left out."""
+
+    def __init__(self, reason: RejectionReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def check_image(path: Path, *, min_side: int, max_pixels: int) -> None:
+    """Look at an image's header only: is it one, and of a size that can be used?
+
+    Args:
+        path: The file.
+        min_side: Least width and height in pixels.
+        max_pixels: Most pixels, width times height.
+
+    Raises:
+        BadImageError: If it is not, with the reason.
+    """
+    with _open(path) as image:
+        width, height = image.size
+    if min(width, height) < min_side:
+        raise BadImageError(
+            RejectionReason.IMAGE_TOO_SMALL,
+            f"{path.name}: {width} x {height} pixels, at least {min_side} a side are needed",
+        )
+    if width * height > max_pixels:
+        raise BadImageError(
+            RejectionReason.IMAGE_TOO_LARGE,
+            f"{path.name}: {width} x {height} pixels, at most {max_pixels} are allowed",
+        )
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode an image to RGB, upright, 8 bits a channel.
+
+    It is turned as its EXIF data say; transparent parts lie on white; of 16 bits the upper 8 are
+    kept; of an animation the first frame is taken.
+
+    Raises:
+        BadImageError: A `ValueError`, if it cannot be decoded to the last pixel.
+    """
+    with _open(path) as image:
+        try:
+            return _to_rgb(image)
+        except _DECODING_ERRORS as error:
+            raise BadImageError(
+                RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}"
+            ) from error
+
+
+def encode_for_shard(path: Path) -> tuple[str, bytes]:
+    """An image's bytes for a shard, and their suffix.
+
+    Bytes are left as they came if every reader gets the pixels of `open_image` from them, and are
+    a PNG of those pixels otherwise: masks are drawn on what the models saw.
+
+    Raises:
+        BadImageError: If it cannot be decoded.
+    """
+    with _open(path) as image:
+        suffixes = _SHARD_SUFFIXES.get(image.format or "", ())
+        plain = (
+            bool(suffixes)
+            and image.mode in _PLAIN_MODES
+            and not image.has_transparency_data
+            and image.getexif().get(_ORIENTATION, 1) == 1
+        )
+    if plain:
+        suffix = path.suffix.lstrip(".").lower()
+        return (suffix if suffix in suffixes else suffixes[0]), path.read_bytes()
+    stream = io.BytesIO()
+    open_image(path).save(stream, format="PNG")
+    return "png", stream.getvalue()
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        if path.stat().st_size == 0:
+            raise BadImageError(RejectionReason.IMAGE_EMPTY, f"{path.name}: no bytes")
+        return Image.open(path, formats=_FORMATS)
+    except BadImageError:
+        raise
+    except FileNotFoundError as error:
+        raise BadImageError(RejectionReason.IMAGE_MISSING, f"{path.name}: no such file") from error
+    except Image.DecompressionBombError as error:
+        raise BadImageError(RejectionReason.IMAGE_TOO_LARGE, f"{path.name}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise BadImageError(
+            RejectionReason.IMAGE_UNKNOWN_FORMAT, f"{path.name}: not an image of a known format"
+        ) from error
+    except _DECODING_ERRORS as error:
+        raise BadImageError(RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode.startswith("I;16") or image.mode == "I":
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() > 0xFFFF:
+            raise ValueError(f"values from {pixels.min()} to {pixels.max()}, 16 bits are expected")
+        image = _keep_exif(Image.fromarray((pixels >> 8).astype(np.uint8)), image)
+    elif image.mode == "F":
+        raise ValueError("fractions as pixels, whose range nothing says")
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _keep_exif(changed: Image.Image, original: Image.Image) -> Image.Image:
+    changed.getexif().update(original.getexif())
+    return changed
