@@ -34,7 +34,7 @@ class RejectionReason(StrEnum):
         PHRASE_WITHOUT_BOX: A noun phrase that the detector did not find.
         NO_BOX: A caption of which no phrase was found.
         PHRASE_BEYOND_TEXT_LIMIT: A phrase behind the last token that the text encoder reads.
-        PHRASE_SPLIT_DIFFERENTLY: A phrase whose tokens reach into its neighbours.
+        PHRASE_SPLIT_DIFFERENTLY: A phrase at other tokens for one text encoder than for the other.
         PHRASE_CROPPED_AWAY: A phrase whose mask lies outside the crop.
     """
 
