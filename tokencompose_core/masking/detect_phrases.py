@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert
@@ -18,6 +18,7 @@ from tokencompose_core.masking.prompts import (
     split_phrases,
 )
 
+Box = tuple[float, float, float, float]
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -33,7 +34,7 @@ class PhraseBox:
 
     phrase_index: int
     score: float
-    box_xyxy: tuple[float, float, float, float]
+    box_xyxy: Box
 
 
 def prepared_size(width: int, height: int, *, short_side: int, long_side: int) -> tuple[int, int]:
@@ -66,8 +67,8 @@ def detect_phrases(
 ) -> list[list[PhraseBox]]:
     """Find boxes of each image's phrases.
 
-    A box belongs to the phrase whose tokens it answers to most strongly, by their positions in the
-    prompt and not by their spelling.
+    A box belongs to the phrase whose tokens it answers to most strongly on average, by their
+    positions in the prompt and not by their spelling.
 
     Args:
         model: A loaded Grounding DINO.
@@ -147,9 +148,13 @@ def detect_in_pixels(
         for row, (index, group) in enumerate(asked):
             prompt, spans = prompts[row]
             masks = phrase_token_masks(model.tokenizer, prompt, spans, probabilities.shape[-1])
-            scores = torch.stack([probabilities[row][:, m].amax(dim=1) for m in masks], dim=1)
             corners = boxes[row].clamp(0, 1) * torch.tensor(sizes[index]).repeat(2)
-            result[index] += _keep_boxes(corners, scores, group, threshold, nms_threshold)
+            result[index] += [
+                PhraseBox(group[phrase], score, corner)
+                for phrase, score, corner in _keep_boxes(
+                    corners, probabilities[row], masks, threshold, nms_threshold
+                )
+            ]
     return [sorted(found, key=lambda box: -box.score) for found in result]
 
 
@@ -169,18 +174,34 @@ def batch_equal(shapes: Sequence[Hashable], batch_size: int) -> list[list[int]]:
     ]
 
 
+def assign_boxes(
+    probabilities: Float[Tensor, "queries tokens"], masks: Bool[Tensor, "phrases tokens"]
+) -> tuple[Int[Tensor, " queries"], Float[Tensor, " queries"]]:
+    """Give each box to a phrase.
+
+    Args:
+        probabilities: How much each box answers to each token of the prompt, in [0, 1].
+        masks: Which tokens belong to each phrase, one at least.
+
+    Returns:
+        For each box the phrase of highest mean probability, as in Grounding DINO's evaluation on
+        COCO, and the highest probability among that phrase's tokens. The highest one alone would
+        often give a box to a rare word, of whose many tokens some answer to anything.
+    """
+    means = torch.stack([probabilities[:, mask].mean(dim=1) for mask in masks], dim=1)
+    phrase = means.argmax(dim=1)
+    return phrase, probabilities.masked_fill(~masks[phrase], 0.0).amax(dim=1)
+
+
 def _keep_boxes(
     corners: Float[Tensor, "queries 4"],
-    scores: Float[Tensor, "queries phrases"],
-    phrase_indices: Sequence[int],
+    probabilities: Float[Tensor, "queries tokens"],
+    masks: Bool[Tensor, "phrases tokens"],
     threshold: float,
     nms_threshold: float,
-) -> list[PhraseBox]:
-    best, phrase = scores.max(dim=1)
+) -> list[tuple[int, float, Box]]:
+    phrase, scores = assign_boxes(probabilities, masks)
     solid = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
-    order = ((best > threshold) & solid).nonzero()[:, 0]
-    order = order[batched_nms(corners[order], best[order], phrase[order], nms_threshold)]
-    return [
-        PhraseBox(phrase_indices[int(phrase[i])], float(best[i]), tuple(corners[i].tolist()))
-        for i in order
-    ]
+    order = ((scores > threshold) & solid).nonzero()[:, 0]
+    order = order[batched_nms(corners[order], scores[order], phrase[order], nms_threshold)]
+    return [(int(phrase[i]), float(scores[i]), tuple(corners[i].tolist())) for i in order]

@@ -5,7 +5,7 @@ from PIL import Image
 
 from data_schemas.records import NounPhrase
 from tests.conftest import MODELS
-from tokencompose_core.masking.detect_phrases import detect_phrases, prepare_image
+from tokencompose_core.masking.detect_phrases import assign_boxes, detect_phrases, prepare_image
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import load_grounding_dino
 from tokencompose_core.masking.prompts import (
@@ -88,6 +88,22 @@ def test_nouns_beyond_the_first_prompt_are_found(detector):
     assert found == set(range(len(names)))
     assert found <= {box.phrase_index - len(NONSENSE) for box in last}
     assert [b.score for b in last] == sorted((b.score for b in last), reverse=True)
+
+
+def test_box_goes_to_the_phrase_that_it_answers_to_on_average():
+    # Tokens: [CLS] car . car ##p ##e ##t . teddy bear .
+    masks = torch.zeros(3, 11, dtype=torch.bool)
+    masks[0, 1] = masks[1, 3:7] = masks[2, 8:10] = True
+    probabilities = torch.tensor(
+        [
+            [0.99, 0.8, 0.1, 0.9, 0.1, 0.1, 0.1, 0.99, 0.1, 0.1, 0.99],  # a car
+            [0.01, 0.5, 0.1, 0.6, 0.7, 0.6, 0.6, 0.01, 0.1, 0.9, 0.01],  # a carpet
+            [0.01, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.3, 0.5, 0.01],  # a teddy bear
+        ]
+    )
+    phrase, scores = assign_boxes(probabilities, masks)
+    assert phrase.tolist() == [0, 1, 2]
+    assert torch.allclose(scores, torch.tensor([0.8, 0.7, 0.5]))
 
 
 def test_phrases_without_a_token_get_no_box(detector):
