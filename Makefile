@@ -4,7 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check ui report pocket-report train-pocket bench-train bench-train-gpu bench-objectives deploy lock format clean
+.PHONY: demo test check ui report pocket-report train-pocket bench-train bench-train-gpu \
+	bench-objectives bench-assignments bench-curate deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -35,6 +36,12 @@ bench-train-gpu: $(READY)  ## The same on a GPU, with larger models and batches
 
 bench-objectives: $(READY)  ## What each objective does to attention and denoising
 	@$(BIN)/python benchmarks/objectives.py
+
+bench-assignments: $(READY)  ## How well phrases get their masks, by the way boxes are assigned
+	@$(BIN)/python benchmarks/assignments.py
+
+bench-curate: $(READY)  ## Images a second through the stage mask, beside the released order and the limit
+	@$(BIN)/python benchmarks/curate.py
 
 deploy: $(READY)  ## Register the work pool and all deployments with a running server
 	@$(BIN)/prefect work-pool create --type process --overwrite cpu

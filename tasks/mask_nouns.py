@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 
 from data_schemas.configs.curate_config import CurateConfig, MaskConfig
 from data_schemas.manifest import Manifest
-from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, ParsedCaption
+from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase, ParsedCaption
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
@@ -30,7 +30,7 @@ class MaskSpec(Spec):
     """A partition of captions whose nouns are to be masked."""
 
     stage: ClassVar[str] = "mask"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     images_dir: str
     parsed: Input
@@ -50,6 +50,7 @@ class MaskSpec(Spec):
             "segmenter_config": identity(settings.segmenter_config),
             "thresholds": [settings.box_threshold, settings.text_threshold, settings.nms_threshold],
             "sides": [settings.short_side, settings.long_side],
+            "prompting": settings.prompting,
         }
 
     @property
@@ -84,11 +85,9 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from PIL import Image
-
         from tokencompose_core.masking.ground_phrases import ground_phrases
         from tokencompose_core.reports.contact_sheet import draw_mask_sheet
-        from tokencompose_core.selection.open_image import open_image
+        from tokencompose_core.store.open_image import open_image
 
         settings = spec.settings
         device = resolve_device(spec.device)
@@ -97,47 +96,47 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         )
         segmenter = _segmenter(settings.segmenter_config, settings.segmenter_checkpoint, device)
         parsed = read_table(spec.parsed.path(store), ParsedCaption)
+        found: dict[int, list[GroundedPhrase]] = {}
+        with Progress(spec.title, len(parsed), "images") as progress:
+            for index, phrases in ground_phrases(
+                detector,
+                segmenter,
+                lambda index: open_image(Path(spec.images_dir) / parsed[index].image_path),
+                [(row.width, row.height) for row in parsed],
+                [row.phrases for row in parsed],
+                box_threshold=settings.box_threshold,
+                text_threshold=settings.text_threshold,
+                nms_threshold=settings.nms_threshold,
+                short_side=settings.short_side,
+                long_side=settings.long_side,
+                batch_size=settings.batch_size,
+                prompting=settings.prompting,
+            ):
+                found[index] = phrases
+                progress.advance(1)
         grounded: list[GroundedCaption] = []
         rejections: list[Rejection] = []
-        images: dict[str, Image.Image] = {}
-        with Progress(spec.title, len(parsed), "images") as progress:
-            for start in range(0, len(parsed), settings.batch_size):
-                rows = parsed[start : start + settings.batch_size]
-                pictures = [open_image(Path(spec.images_dir) / row.image_path) for row in rows]
-                found = ground_phrases(
-                    detector,
-                    segmenter,
-                    pictures,
-                    [row.phrases for row in rows],
-                    box_threshold=settings.box_threshold,
-                    text_threshold=settings.text_threshold,
-                    nms_threshold=settings.nms_threshold,
-                    short_side=settings.short_side,
-                    long_side=settings.long_side,
-                )
-                for row, picture, phrases in zip(rows, pictures, found, strict=True):
-                    shared = row.model_dump(exclude={"phrases"})
-                    caption = GroundedCaption(**shared, phrases=phrases)
-                    lost = _rejections(caption)
-                    rejections += lost
-                    if all(r.reason != RejectionReason.NO_BOX for r in lost):
-                        grounded.append(caption)
-                        if len(images) < _SHEET_IMAGES:
-                            images[row.key] = picture
-                progress.advance(len(rows))
+        for index, row in enumerate(parsed):
+            caption = GroundedCaption(**row.model_dump(exclude={"phrases"}), phrases=found[index])
+            lost = _rejections(caption)
+            rejections += lost
+            if all(r.reason != RejectionReason.NO_BOX for r in lost):
+                grounded.append(caption)
         write_table(folder / GROUNDED_NAME, grounded, GROUNDED_SCHEMA)
-        shown = [caption for caption in grounded if caption.key in images]
+        shown = grounded[:_SHEET_IMAGES]
         draw_mask_sheet(
-            [images[c.key] for c in shown], [c.caption for c in shown], [c.phrases for c in shown]
+            [open_image(Path(spec.images_dir) / c.image_path) for c in shown],
+            [c.caption for c in shown],
+            [c.phrases for c in shown],
         ).save(folder / SHEET_NAME, quality=85)
-        phrases = [phrase for caption in grounded for phrase in caption.phrases]
+        kept = [phrase for caption in grounded for phrase in caption.phrases]
         return {
             "num_in": len(parsed),
             "num_out": len(grounded),
             "rejected": write_rejections(folder, rejections),
             "facts": {
-                "phrases": len(phrases),
-                "phrases_with_mask": sum(bool(phrase.mask_counts) for phrase in phrases),
+                "phrases": len(kept),
+                "phrases_with_mask": sum(bool(phrase.mask_counts) for phrase in kept),
             },
         }
 

@@ -209,6 +209,10 @@ class MaskConfig(Settings):
     detector_config: Annotated[str, Field(description="Config file of Grounding DINO.")]
     detector_checkpoint: Annotated[str, Field(description="Weights of Grounding DINO.")]
     text_encoder: Annotated[str, Field(description="BERT of Grounding DINO: hub name or folder.")]
+    prompting: Annotated[
+        Literal["caption", "phrase"],
+        Field(description="Nouns in one prompt of the detector: all of a caption, or one."),
+    ]
     box_threshold: Share
     text_threshold: Share
     nms_threshold: Share

@@ -1,9 +1,7 @@
-"""Grounding DINO (arXiv:2303.05499) through groundingdino-py: boxes for phrases."""
+"""Build and load Grounding DINO (arXiv:2303.05499) through groundingdino-py."""
 
 import json
-from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,31 +11,10 @@ from groundingdino.models.GroundingDINO.backbone.position_encoding import build_
 from groundingdino.models.GroundingDINO.backbone.swin_transformer import SwinTransformer
 from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from groundingdino.models.GroundingDINO.transformer import build_transformer
+from groundingdino.models.GroundingDINO.transformer_vanilla import TransformerEncoderLayer
 from groundingdino.util.misc import clean_state_dict
 from groundingdino.util.slconfig import SLConfig
-from jaxtyping import Bool, Float
-from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor
-from torchvision.ops import batched_nms, box_convert
-from torchvision.transforms.v2 import functional as transforms
-
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class PhraseBox:
-    """A box that a phrase got.
-
-    Attributes:
-        phrase_index: Which of the given phrases.
-        score: Highest token probability of the phrase, in [0, 1].
-        box_xyxy: Left, top, right, bottom in pixels of the image.
-    """
-
-    phrase_index: int
-    score: float
-    box_xyxy: tuple[float, float, float, float]
 
 
 def build_grounding_dino(config: SLConfig) -> GroundingDINO:
@@ -106,6 +83,7 @@ def load_grounding_dino(
             f"{checkpoint_path} lacks {len(missing)} weights of the model, for instance"
             f" {missing[0]}; it does not belong to {config_path}"
         )
+    keep_texts_apart(model)
     return model.to(device).eval()
 
 
@@ -119,122 +97,18 @@ def load_grounding_dino_config(config_path: Path, text_encoder: str) -> SLConfig
     return config
 
 
-def build_prompt(phrases: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Join phrases as Grounding DINO reads them, and say where each one stands.
+def keep_texts_apart(model: GroundingDINO) -> None:
+    """Give each text of a batch its own attention mask in the text layers.
 
-    Returns:
-        The prompt ("cat . wine glass .") and for each phrase its character span in the prompt.
-        Full stops and question marks inside a phrase become spaces, since they end a phrase for
-        Grounding DINO. Equal phrases share one span.
+    These layers repeat the masks of a batch once for each head, in the order heads, texts, while
+    PyTorch's attention expects texts, heads. So in most heads a text is masked with the phrases of
+    another one of the batch, and what is found in an image depends on its neighbours. A single
+    text is not concerned.
     """
-    prompt = ""
-    spans: dict[str, tuple[int, int]] = {}
-    result = []
-    for phrase in phrases:
-        text = " ".join(phrase.lower().replace(".", " ").replace("?", " ").split())
-        if text not in spans:
-            spans[text] = (len(prompt), len(prompt) + len(text))
-            prompt += f"{text} . "
-        result.append(spans[text])
-    return prompt.strip(), result
+    for layer in model.transformer.encoder.text_layers or ():
+        layer.register_forward_pre_hook(_repeat_masks, with_kwargs=True)
 
 
-def phrase_token_masks(
-    tokenizer, prompt: str, spans: Sequence[tuple[int, int]], num_tokens: int
-) -> Bool[Tensor, "phrases tokens"]:
-    """Which tokens of the prompt belong to each phrase, from character offsets."""
-    offsets = tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
-    masks = torch.zeros(len(spans), num_tokens, dtype=torch.bool)
-    for index, (start, end) in enumerate(spans):
-        for token, (left, right) in enumerate(offsets[:num_tokens]):
-            masks[index, token] = right > left and left < end and right > start
-    return masks
-
-
-def prepare_image(
-    image: Image.Image, short_side: int, long_side: int
-) -> Float[Tensor, "3 height width"]:
-    """Resize to `short_side` pixels on the short side, and at most `long_side` on the long one."""
-    scale = min(short_side / min(image.size), long_side / max(image.size))
-    size = [max(1, round(side * scale)) for side in (image.height, image.width)]
-    pixels = transforms.to_image(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
-    pixels = transforms.to_dtype(pixels, torch.float32, scale=True)
-    return transforms.normalize(pixels, list(_MEAN), list(_DEVIATION))
-
-
-@torch.inference_mode()
-def detect_phrases(
-    model: GroundingDINO,
-    images: Sequence[Image.Image],
-    phrases: Sequence[Sequence[str]],
-    *,
-    box_threshold: float,
-    text_threshold: float,
-    nms_threshold: float,
-    short_side: int,
-    long_side: int,
-) -> list[list[PhraseBox]]:
-    """Find boxes of each image's phrases.
-
-    All phrases of an image go in one prompt. A box belongs to the phrase whose tokens it answers
-    to most strongly, by their positions in the prompt and not by their spelling.
-
-    Args:
-        model: A loaded Grounding DINO.
-        images: Pictures of one batch.
-        phrases: For each picture, at least one phrase.
-        box_threshold: Least score of a box.
-        text_threshold: Least score of the phrase that a box is given to.
-        nms_threshold: IoU above which boxes of one phrase are reduced to the best.
-        short_side: Pixels of the short side that the model sees.
-        long_side: Most pixels of the long side.
-
-    Raises:
-        ValueError: If an image has no phrase.
-    """
-    for index, words in enumerate(phrases):
-        if not words:
-            raise ValueError(f"image {index} of the batch has no phrase to look for")
-    device = next(model.parameters()).device
-    pixels = [prepare_image(image, short_side, long_side) for image in images]
-    result: list[list[PhraseBox]] = [[] for _ in images]
-    for batch in _equal_shapes(pixels):
-        prompts = [build_prompt(phrases[i]) for i in batch]
-        output = model(
-            torch.stack([pixels[i] for i in batch]).to(device), captions=[p for p, _ in prompts]
-        )
-        probabilities = output["pred_logits"].sigmoid().float().cpu()
-        boxes = box_convert(output["pred_boxes"].float().cpu(), "cxcywh", "xyxy")
-        for row, index in enumerate(batch):
-            prompt, spans = prompts[row]
-            masks = phrase_token_masks(model.tokenizer, prompt, spans, probabilities.shape[-1])
-            scores = torch.stack([probabilities[row][:, m].amax(dim=1) for m in masks], dim=1)
-            result[index] = _keep_boxes(
-                boxes[row].clamp(0, 1) * torch.tensor(images[index].size).repeat(2),
-                scores,
-                threshold=max(box_threshold, text_threshold),
-                nms_threshold=nms_threshold,
-            )
-    return result
-
-
-def _keep_boxes(
-    corners: Float[Tensor, "queries 4"],
-    scores: Float[Tensor, "queries phrases"],
-    *,
-    threshold: float,
-    nms_threshold: float,
-) -> list[PhraseBox]:
-    best, phrase = scores.max(dim=1)
-    solid = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
-    order = ((best > threshold) & solid).nonzero()[:, 0]
-    order = order[batched_nms(corners[order], best[order], phrase[order], nms_threshold)]
-    return [PhraseBox(int(phrase[i]), float(best[i]), tuple(corners[i].tolist())) for i in order]
-
-
-def _equal_shapes(pixels: Sequence[Float[Tensor, "3 height width"]]) -> list[list[int]]:
-    """Indices grouped by shape: without padding a batch gives what single images give."""
-    groups: dict[torch.Size, list[int]] = {}
-    for index, image in enumerate(pixels):
-        groups.setdefault(image.shape, []).append(index)
-    return list(groups.values())
+def _repeat_masks(layer: TransformerEncoderLayer, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    masks = kwargs["src_mask"].repeat_interleave(layer.nhead, dim=0)
+    return args, {**kwargs, "src_mask": masks}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from PIL import Image
 from safetensors.torch import load_file
 from segment_anything_hq import SamPredictor, sam_model_registry
@@ -18,7 +18,11 @@ from segment_anything_hq.modeling import (
     Sam,
     TwoWayTransformer,
 )
+from segment_anything_hq.utils.transforms import ResizeLongestSide
+from torch import Tensor
 
+# Bounds memory: at 1,024 pixels the decoder holds tens of megabytes for each box.
+_BOXES_AT_ONCE = 64
 _PIXEL_MEAN, _PIXEL_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -98,26 +102,52 @@ def load_sam_hq(model_type: str | Path, checkpoint_path: Path, *, device: str = 
     return model.to(device).eval()
 
 
-@torch.inference_mode()
+def prepare_for_segmenter(model: Sam, image: Image.Image) -> UInt8[Tensor, "3 height width"]:
+    """Resize an image so that its long side is what the encoder takes."""
+    resize = ResizeLongestSide(model.image_encoder.img_size)
+    pixels = resize.apply_image(np.asarray(image.convert("RGB")))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
 def segment_boxes(
     model: Sam, image: Image.Image, boxes_xyxy: Sequence[Sequence[float]]
 ) -> Bool[np.ndarray, "boxes height width"]:
-    """One mask for each box; the image is encoded once and all boxes are decoded together.
+    """One mask for each box; the image is encoded once for all of them.
 
     Args:
         model: A loaded SAM-HQ.
         image: The picture.
         boxes_xyxy: Left, top, right, bottom in pixels.
     """
+    return segment_in_pixels(model, prepare_for_segmenter(model, image), image.size, boxes_xyxy)
+
+
+@torch.inference_mode()
+def segment_in_pixels(
+    model: Sam,
+    pixels: UInt8[Tensor, "3 _ _"],
+    size: tuple[int, int],
+    boxes_xyxy: Sequence[Sequence[float]],
+) -> Bool[np.ndarray, "boxes height width"]:
+    """One mask for each box of an image that `prepare_for_segmenter` has prepared.
+
+    Args:
+        model: A loaded SAM-HQ.
+        pixels: The prepared image.
+        size: Width and height of the image before that.
+        boxes_xyxy: Left, top, right, bottom in pixels of the image before that.
+    """
+    width, height = size
     if not boxes_xyxy:
-        return np.zeros((0, image.height, image.width), dtype=bool)
+        return np.zeros((0, height, width), dtype=bool)
     predictor = SamPredictor(model)
-    predictor.set_image(np.asarray(image.convert("RGB")))
+    predictor.set_torch_image(pixels[None].to(predictor.device), (height, width))
     boxes = torch.tensor(boxes_xyxy, dtype=torch.float32, device=predictor.device)
-    masks, _, _ = predictor.predict_torch(
-        point_coords=None,
-        point_labels=None,
-        boxes=predictor.transform.apply_boxes_torch(boxes, (image.height, image.width)),
-        multimask_output=False,
-    )
-    return masks[:, 0].cpu().numpy()
+    boxes = predictor.transform.apply_boxes_torch(boxes, (height, width))
+    masks = [
+        predictor.predict_torch(
+            point_coords=None, point_labels=None, boxes=some, multimask_output=False
+        )[0][:, 0].cpu()
+        for some in boxes.split(_BOXES_AT_ONCE)
+    ]
+    return torch.cat(masks).numpy()

@@ -15,10 +15,9 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from tokencompose_core.masking.grounding_dino import (
     build_grounding_dino,
-    build_prompt,
     load_grounding_dino_config,
-    phrase_token_masks,
 )
+from tokencompose_core.masking.prompts import build_prompt, phrase_token_masks
 from tokencompose_core.pocket.categories import CATEGORIES
 from tokencompose_core.pocket.detection_losses import DetectionCapture, Target, detection_losses
 from tokencompose_core.pocket.fitting import FitSettings, OnProgress, fit

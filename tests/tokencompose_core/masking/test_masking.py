@@ -5,13 +5,13 @@ from PIL import Image
 
 from data_schemas.records import NounPhrase
 from tests.conftest import MODELS
+from tokencompose_core.masking.detect_phrases import assign_boxes, detect_phrases, prepare_image
 from tokencompose_core.masking.ground_phrases import ground_phrases
-from tokencompose_core.masking.grounding_dino import (
+from tokencompose_core.masking.grounding_dino import load_grounding_dino
+from tokencompose_core.masking.prompts import (
     build_prompt,
-    detect_phrases,
-    load_grounding_dino,
     phrase_token_masks,
-    prepare_image,
+    split_phrases,
 )
 from tokencompose_core.masking.sam_hq import load_sam_hq, segment_boxes
 from tokencompose_core.pocket.floors.held_out import draw_held_out
@@ -55,6 +55,77 @@ def test_tokens_of_a_phrase_are_found_by_place_and_not_by_spelling(detector):
     assert not bool((masks[0] & masks[1]).any())
 
 
+NONSENSE = [f"{a}{b}{c}qzx" for a in "bdfgh" for b in "aeou" for c in "klm"]
+
+
+def test_sixty_nouns_are_split_over_prompts_that_the_text_encoder_holds(detector):
+    assert len(NONSENSE) == 60
+    groups = split_phrases(detector.tokenizer, NONSENSE, 64)
+    assert [index for group in groups for index in group] == list(range(60))
+    lengths = [
+        len(detector.tokenizer(build_prompt([NONSENSE[i] for i in group])[0]).input_ids)
+        for group in groups
+    ]
+    # Six letters and a full stop each: one more would not have fitted, but in the last prompt.
+    assert max(lengths) <= 64
+    assert all(length + 7 > 64 for length in lengths[:-1])
+
+
+def test_each_phrase_has_a_prompt_of_its_own_if_asked(detector):
+    phrases = ["Cat", "cup", "cat", "...", "St. Bernard", "st bernard"]
+    assert split_phrases(detector.tokenizer, phrases, 256, "phrase") == [[0], [1], [4]]
+    assert split_phrases(detector.tokenizer, phrases, 256) == [[0, 1, 4]]
+    assert split_phrases(detector.tokenizer, ["cat", "z" * 99, "cup"], 32) == [[0], [1], [2]]
+
+
+def test_nouns_beyond_the_first_prompt_are_found(detector):
+    item = draw_held_out(1, seed=12)[0]
+    names = item.scene.names
+    first = detect_phrases(detector, [item.image], [[*names, *NONSENSE]], **SETTINGS)[0]
+    last = detect_phrases(detector, [item.image], [[*NONSENSE, *names]], **SETTINGS)[0]
+    assert len(split_phrases(detector.tokenizer, [*NONSENSE, *names], 256)) > 1
+    found = {box.phrase_index for box in first if box.phrase_index < len(names)}
+    assert found == set(range(len(names)))
+    assert found <= {box.phrase_index - len(NONSENSE) for box in last}
+    assert [b.score for b in last] == sorted((b.score for b in last), reverse=True)
+
+
+def test_box_goes_to_the_phrase_that_it_answers_to_on_average():
+    # Tokens: [CLS] car . car ##p ##e ##t . teddy bear .
+    masks = torch.zeros(3, 11, dtype=torch.bool)
+    masks[0, 1] = masks[1, 3:7] = masks[2, 8:10] = True
+    probabilities = torch.tensor(
+        [
+            [0.99, 0.8, 0.1, 0.9, 0.1, 0.1, 0.1, 0.99, 0.1, 0.1, 0.99],  # a car
+            [0.01, 0.5, 0.1, 0.6, 0.7, 0.6, 0.6, 0.01, 0.1, 0.9, 0.01],  # a carpet
+            [0.01, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.3, 0.5, 0.01],  # a teddy bear
+        ]
+    )
+    phrase, scores = assign_boxes(probabilities, masks)
+    assert phrase.tolist() == [0, 1, 2]
+    assert torch.allclose(scores, torch.tensor([0.8, 0.7, 0.5]))
+
+
+def test_phrases_without_a_token_get_no_box(detector):
+    item = draw_held_out(1, seed=12)[0]
+    words = ["...", *item.scene.names, "\u200b"]
+    found = detect_phrases(detector, [item.image] * 2, [words, ["?"]], **SETTINGS)
+    assert {box.phrase_index for box in found[0]} == set(range(1, len(words) - 1))
+    assert found[1] == []
+
+
+def test_one_phrase_a_call_finds_what_is_there(detector):
+    item = draw_held_out(1, seed=12)[0]
+    found = detect_phrases(
+        detector, [item.image], [item.scene.names], **SETTINGS, prompting="phrase"
+    )[0]
+    for index, name in enumerate(item.scene.names):
+        alone = detect_phrases(detector, [item.image], [[name]], **SETTINGS)[0]
+        own = [box.box_xyxy for box in found if box.phrase_index == index]
+        assert own
+        assert np.allclose(own, [box.box_xyxy for box in alone], rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"),
     [((240, 180), (108, 144)), ((200, 200), (112, 112)), ((60, 300), (144, 29))],
@@ -64,7 +135,7 @@ def test_sides_of_prepared_images(size, expected):
 
 
 def test_batch_finds_what_single_images_give(detector):
-    held_out = draw_held_out(6, seed=3)
+    held_out = draw_held_out(40, seed=3)
     images = [item.image for item in held_out]
     phrases = [[p.text for p in item.phrases] + ["kite", "left"] for item in held_out]
     together = detect_phrases(detector, images, phrases, **SETTINGS)
@@ -73,10 +144,9 @@ def test_batch_finds_what_single_images_give(detector):
             detector, images[index : index + 1], phrases[index : index + 1], **SETTINGS
         )
         assert [b.phrase_index for b in alone[0]] == [b.phrase_index for b in together[index]]
-        # Grounding DINO normalises over the padding of smaller images, so boxes move a little.
-        assert np.allclose(
-            [b.box_xyxy for b in alone[0]], [b.box_xyxy for b in together[index]], atol=0.2
-        )
+        for name, tolerance in (("box_xyxy", 1e-3), ("score", 1e-4)):
+            values = [[getattr(b, name) for b in found] for found in (alone[0], together[index])]
+            assert np.allclose(*values, rtol=0, atol=tolerance)
 
 
 def test_boxes_lie_inside_the_image(detector):
@@ -119,12 +189,60 @@ def test_masks_of_a_phrase_are_united_and_repeated_phrases_share_them(detector, 
         NounPhrase(text=twin, start=0, end=len(twin)),
         NounPhrase(text=twin.upper(), start=50, end=60),
     ]
-    first, second = ground_phrases(detector, segmenter, [item.image], [words], **SETTINGS)[0]
+    [(_, (first, second))] = ground_phrases(
+        detector,
+        segmenter,
+        lambda _: item.image,
+        [item.image.size],
+        [words],
+        **SETTINGS,
+        batch_size=1,
+    )
     assert (first.boxes, first.mask_counts) == (second.boxes, second.mask_counts)
     assert first.scores == sorted(first.scores, reverse=True)
     own = segment_boxes(segmenter, item.image, first.boxes)
     united = decode_mask(first.mask_counts, item.image.height, item.image.width)
     assert np.array_equal(united, own.any(axis=0))
+
+
+def test_images_of_all_sizes_are_grounded_as_one_by_one(detector, segmenter):
+    held_out = draw_held_out(9, seed=8)
+    assert len({item.image.size for item in held_out}) > 2
+
+    def ground(items, batch_size):
+        return dict(
+            ground_phrases(
+                detector,
+                segmenter,
+                lambda index: items[index].image,
+                [item.image.size for item in items],
+                [item.phrases for item in items],
+                **SETTINGS,
+                batch_size=batch_size,
+            )
+        )
+
+    together = ground(held_out, 4)
+    assert sorted(together) == list(range(9))
+    for index, item in enumerate(held_out):
+        alone = ground([item], 1)[0]
+        for one, other in zip(alone, together[index], strict=True):
+            assert (one.text, one.start, len(one.boxes)) == (
+                other.text,
+                other.start,
+                len(other.boxes),
+            )
+            if one.mask_counts:
+                a, b = (decode_mask(p.mask_counts, *item.image.size[::-1]) for p in (one, other))
+                assert (a != b).mean() < 1e-3
+
+
+def test_more_boxes_than_are_decoded_at_once_get_their_masks(segmenter):
+    image = draw_held_out(1, seed=5)[0].image
+    boxes = [[10.0 + n, 20.0, 90.0 + n, 120.0] for n in range(70)]
+    masks = segment_boxes(segmenter, image, boxes)
+    assert masks.shape == (70, image.height, image.width)
+    assert (masks[69] != segment_boxes(segmenter, image, boxes[69:])[0]).mean() < 1e-3
 
 
 def test_checkpoint_of_another_model_is_refused(tmp_path):

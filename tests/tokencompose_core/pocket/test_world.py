@@ -6,11 +6,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tokencompose_core.pocket.world import write_world
-from tokencompose_core.selection.open_image import open_image
 from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_vsr import read_vsr_lines
 from tokencompose_core.selection.select_images import images_of_split
 from tokencompose_core.store.keys import folder_digest
+from tokencompose_core.store.open_image import open_image
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from PIL import Image
 
 from data_schemas.rejections import RejectionReason
 from tokencompose_core.selection.digest_source import digest_source
-from tokencompose_core.selection.open_image import open_image
 from tokencompose_core.selection.partition import partition_keys
 from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_vsr import read_vsr_lines
@@ -16,6 +15,7 @@ from tokencompose_core.selection.select_images import (
     name_candidates,
     select_images,
 )
+from tokencompose_core.store.open_image import open_image
 
 LINE = {
     "image": "000000000001.jpg",

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from data_schemas.records import GroundedPhrase
+from tokencompose_core.masking.detect_phrases import detect_phrases
 from tokencompose_core.masking.ground_phrases import ground_phrases
-from tokencompose_core.masking.grounding_dino import detect_phrases, load_grounding_dino
+from tokencompose_core.masking.grounding_dino import load_grounding_dino
 from tokencompose_core.masking.sam_hq import load_sam_hq, segment_boxes
 from tokencompose_core.nouns.tagger import find_noun_phrases, load_tagger
 from tokencompose_core.pocket.categories import CATEGORIES
@@ -17,6 +18,7 @@ from tokencompose_core.pocket.floors.held_out import NOUN_TAGS, SMALLEST_AREA, H
 from tokencompose_core.pocket.floors.overlap import box_of, count_matches, mask_iou
 from tokencompose_core.store.run_lengths import decode_mask
 
+_BATCH_SIZE = 8
 _NAMES = [category.name for category in CATEGORIES]
 
 
@@ -91,11 +93,20 @@ def measure_chain(
     phrases = find_noun_phrases(
         tagger, [i.sentence.text for i in held_out], noun_tags=NOUN_TAGS, batch_size=64
     )
+    found = dict(
+        ground_phrases(
+            detector,
+            segmenter,
+            lambda index: held_out[index].image,
+            [item.image.size for item in held_out],
+            phrases,
+            **settings,
+            batch_size=_BATCH_SIZE,
+        )
+    )
+    chains = [found[index] for index in range(len(held_out))]
     values = []
-    chains = []
-    for item, words in zip(held_out, phrases, strict=True):
-        grounded = ground_phrases(detector, segmenter, [item.image], [words], **settings)[0]
-        chains.append(grounded)
+    for item, grounded in zip(held_out, chains, strict=True):
         of_span = {(phrase.start, phrase.end): phrase.mask_counts for phrase in grounded}
         for phrase in item.phrases:
             masks = item.masks_of(phrase.text)

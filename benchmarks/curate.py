@@ -1,0 +1,240 @@
+"""Images a second through the stage `mask`, beside the released order and the bare models.
+
+    python benchmarks/curate.py [--images 96] [--rounds 3] [--batch-size 8]
+
+Three variants take turns in one process, with the pocket models, over JPEG files of the pocket
+world and the nouns of their captions; from files to files for the first two.
+
+ours       `ground_phrases`, and the table that the stage writes
+released   the order of TokenCompose's released code: one image at a time, opened three times, saved
+           again as JPEG, its masks drawn as RGBA PNG by matplotlib
+limit      the forward passes of ours alone, with all inputs prepared: the detector by batches, the
+           image encoder once for every image with a box, the decoder once for all its boxes
+
+`of limit` is the share of the limit's rate that a variant reaches, by the clock and by the time
+that the process had a processor; the latter holds on a machine that has other work, too.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from groundingdino.util.utils import get_phrases_from_posmap
+from matplotlib import pyplot
+from PIL import Image
+from segment_anything_hq import SamPredictor
+from torchvision.ops import box_convert
+
+from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase
+from tokencompose_core.checkpoints.locate import require
+from tokencompose_core.masking.detect_phrases import batch_equal, prepare_image
+from tokencompose_core.masking.ground_phrases import ground_phrases
+from tokencompose_core.masking.grounding_dino import load_grounding_dino
+from tokencompose_core.masking.prompts import build_prompt
+from tokencompose_core.masking.sam_hq import load_sam_hq, prepare_for_segmenter
+from tokencompose_core.pocket.floors.held_out import draw_held_out
+from tokencompose_core.store.open_image import open_image
+from tokencompose_core.store.tables import write_table
+
+CONFIG = CurateConfig.load("pocket").mask
+
+
+class Case:
+    """Models, image files, phrases, and a folder to write to."""
+
+    def __init__(self, folder: Path, num_images: int, batch_size: int) -> None:
+        self.folder, self.batch_size = folder, batch_size
+        self.detector = load_grounding_dino(
+            require(CONFIG.detector_config),
+            require(CONFIG.detector_checkpoint),
+            str(require(CONFIG.text_encoder)),
+        )
+        self.segmenter = load_sam_hq(
+            require(CONFIG.segmenter_config), require(CONFIG.segmenter_checkpoint)
+        )
+        held_out = draw_held_out(num_images, seed=92)
+        self.captions = [item.sentence.text for item in held_out]
+        self.phrases = [item.phrases for item in held_out]
+        self.sizes = [item.image.size for item in held_out]
+        self.paths = [folder / f"{number}.jpg" for number in range(num_images)]
+        for item, path in zip(held_out, self.paths, strict=True):
+            item.image.save(path, quality=90)
+        self.prepared = self.prepare()
+
+    def ground(self) -> dict[int, list[GroundedPhrase]]:
+        """What the core of the stage `mask` finds."""
+        return dict(
+            ground_phrases(
+                self.detector,
+                self.segmenter,
+                lambda index: open_image(self.paths[index]),
+                self.sizes,
+                self.phrases,
+                box_threshold=CONFIG.box_threshold,
+                text_threshold=CONFIG.text_threshold,
+                nms_threshold=CONFIG.nms_threshold,
+                short_side=CONFIG.short_side,
+                long_side=CONFIG.long_side,
+                batch_size=self.batch_size,
+                prompting=CONFIG.prompting,
+            )
+        )
+
+    @torch.inference_mode()
+    def prepare(self) -> tuple[list, list]:
+        """Inputs of all forward passes that `ground` makes."""
+        images = [open_image(path) for path in self.paths]
+        pixels = [prepare_image(image, CONFIG.short_side, CONFIG.long_side) for image in images]
+        prompts = [build_prompt([p.text for p in words])[0] for words in self.phrases]
+        batches = [
+            (torch.stack([pixels[i] for i in batch]), [prompts[i] for i in batch])
+            for batch in batch_equal([p.shape for p in pixels], self.batch_size)
+        ]
+        found = self.ground()
+        transform = SamPredictor(self.segmenter).transform
+        segmented = []
+        for index, image in enumerate(images):
+            distinct = {tuple(box) for phrase in found[index] for box in phrase.boxes}
+            if distinct:
+                boxes = torch.tensor(sorted(distinct))
+                boxes = transform.apply_boxes_torch(boxes, (image.height, image.width))
+                resized = prepare_for_segmenter(self.segmenter, image)
+                segmented.append((self.segmenter.preprocess(resized[None]), boxes))
+        return batches, segmented
+
+
+def ours(case: Case) -> None:
+    """From files to the table."""
+    found = case.ground()
+    rows = [
+        GroundedCaption(
+            key=path.stem,
+            image_path=path.name,
+            image_sha256="",
+            width=width,
+            height=height,
+            caption=caption,
+            phrases=found[index],
+        )
+        for index, (path, (width, height), caption) in enumerate(
+            zip(case.paths, case.sizes, case.captions, strict=True)
+        )
+    ]
+    write_table(case.folder / "grounded.parquet", rows, GROUNDED_SCHEMA)
+
+
+@torch.no_grad()
+def released(case: Case) -> None:
+    """From files to files, as the released code does."""
+    predictor = SamPredictor(case.segmenter)
+    for path, phrases in zip(case.paths, case.phrases, strict=True):
+        folder = case.folder / "seg" / path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        pixels = prepare_image(image, CONFIG.short_side, CONFIG.long_side)
+        image.save(folder / "src.jpg")
+        prompt = " . ".join(dict.fromkeys(p.text for p in phrases)).lower() + "."
+        output = case.detector(pixels[None], captions=[prompt])
+        probabilities = output["pred_logits"].sigmoid()[0]
+        kept = probabilities.amax(dim=1) > CONFIG.box_threshold
+        tokens = case.detector.tokenizer(prompt)
+        labels = [
+            get_phrases_from_posmap(row > CONFIG.text_threshold, tokens, case.detector.tokenizer)
+            for row in probabilities[kept]
+        ]
+        array = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        predictor.set_image(array)
+        if not labels:
+            continue
+        boxes = box_convert(output["pred_boxes"][0][kept], "cxcywh", "xyxy")
+        boxes = boxes * torch.tensor(image.size).repeat(2)
+        masks, _, _ = predictor.predict_torch(
+            point_coords=None,
+            point_labels=None,
+            boxes=predictor.transform.apply_boxes_torch(boxes, array.shape[:2]),
+            multimask_output=False,
+        )
+        united: dict[str, np.ndarray] = {}
+        for label, mask in zip(labels, masks[:, 0].numpy(), strict=True):
+            united[label] = united[label] | mask if label in united else mask
+        for number, mask in enumerate(united.values()):
+            pyplot.imsave(folder / f"mask_{number}.png", mask, cmap="gray")
+
+
+@torch.inference_mode()
+def limit(case: Case) -> None:
+    """Forward passes alone."""
+    batches, segmented = case.prepared
+    for pixels, prompts in batches:
+        case.detector(pixels, captions=prompts)
+    segmenter = case.segmenter
+    for pixels, boxes in segmented:
+        features, early = segmenter.image_encoder(pixels)
+        sparse, dense = segmenter.prompt_encoder(points=None, boxes=boxes, masks=None)
+        segmenter.mask_decoder(
+            image_embeddings=features,
+            image_pe=segmenter.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+            hq_token_only=False,
+            interm_embeddings=early,
+        )
+
+
+VARIANTS: dict[str, Callable[[Case], None]] = {
+    "ours": ours,
+    "released": released,
+    "limit": limit,
+}
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=CONFIG.batch_size)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(Path(folder), options.images, options.batch_size)
+        seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+        busy: dict[str, list[float]] = {name: [] for name in VARIANTS}
+        names = list(VARIANTS)
+        for number in range(-1, options.rounds):  # one round to warm up
+            for name in names:
+                start, used = time.perf_counter(), time.process_time()
+                VARIANTS[name](case)
+                if number >= 0:
+                    seconds[name].append(time.perf_counter() - start)
+                    busy[name].append(time.process_time() - used)
+            names.reverse()
+    load = os.getloadavg()[0]
+    print(
+        f"{options.images} images, batches of {options.batch_size}, {options.rounds} rounds,"
+        f" {torch.get_num_threads()} threads of {os.cpu_count()} cores, load {load:.1f}"
+    )
+    print(
+        f"{'variant':10}{'img/s':>8}{'median':>8}{'CPU s/img':>11}  of limit:{'clock':>7}{'CPU':>6}"
+    )
+    for name in VARIANTS:
+        clock = min(seconds["limit"]) / min(seconds[name])
+        cpu = min(busy["limit"]) / min(busy[name])
+        print(
+            f"{name:10}{options.images / min(seconds[name]):8.2f}"
+            f"{options.images / statistics.median(seconds[name]):8.2f}"
+            f"{min(busy[name]) / options.images:11.3f}{clock:18.2f}{cpu:6.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
