@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -18,7 +20,9 @@ def read_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         function: Called in a thread of its own, in order and for one item at a time.
         items: What to apply it to.
     """
-    with ThreadPoolExecutor(max_workers=1) as thread:
+    # Threads that PyTorch started from here would outnumber the cores together with those of the
+    # models, and OpenMP then puts all of them to sleep between operations.
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
         ahead: Future[Result] | None = None
         for item in items:
             following = thread.submit(function, item)

@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+import torch
 
 from tokencompose_core.masking.read_ahead import read_ahead
 
@@ -42,3 +43,13 @@ def test_its_thread_ends_with_it():
     assert threading.active_count() == before + 1
     results.close()
     assert threading.active_count() == before
+
+
+def test_its_thread_takes_no_other_core_from_the_models():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert list(read_ahead(lambda _: torch.get_num_threads(), range(2))) == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
