@@ -20,9 +20,13 @@ def read_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
         function: Called in a thread of its own, in order and for one item at a time.
         items: What to apply it to.
     """
-    # Threads that PyTorch started from here would outnumber the cores together with those of the
-    # models, and OpenMP then puts all of them to sleep between operations.
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as thread:
+    with ThreadPoolExecutor(1) as thread:
+        # Threads that PyTorch started from there would outnumber the cores together with those of
+        # the models, and OpenMP then puts all of them to sleep between operations.
+        own = torch.get_num_threads()
+        thread.submit(_take_one_core).result()
+        # The last call also decides for threads that begin later: they shall have all cores.
+        torch.set_num_threads(own)
         ahead: Future[Result] | None = None
         for item in items:
             following = thread.submit(function, item)
@@ -31,3 +35,9 @@ def read_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
             ahead = following
         if ahead is not None:
             yield ahead.result()
+
+
+def _take_one_core() -> None:
+    torch.set_num_threads(1)
+    # A thread takes over what was set last when it first asks: now, before others set more.
+    torch.get_num_threads()

@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -51,5 +52,8 @@ def test_its_thread_takes_no_other_core_from_the_models():
     try:
         assert list(read_ahead(lambda _: torch.get_num_threads(), range(2))) == [1, 1]
         assert torch.get_num_threads() == 2
+        # Nor from threads that begin later, in which Prefect runs the next stages.
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(before)
