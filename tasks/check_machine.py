@@ -23,13 +23,13 @@ def check_machine(config: FinetuneConfig) -> None:
             )
     if config.mixed_precision != "fp16" and config.num_processes == 1:
         return
-    if resolve_device(config.device) == "cpu":
-        if config.mixed_precision == "fp16":
-            raise ValueError("finetune.mixed_precision: fp16 needs a GPU; take bf16 or no")
-        return
     import torch
 
-    if config.num_processes > torch.cuda.device_count():
+    from tokencompose_core.training.processes import check_precision
+
+    device = resolve_device(config.device)
+    check_precision(device, config.mixed_precision)
+    if device == "cuda" and config.num_processes > torch.cuda.device_count():
         raise ValueError(
             f"finetune.num_processes is {config.num_processes}, and this machine has"
             f" {torch.cuda.device_count()} GPUs; lower it"

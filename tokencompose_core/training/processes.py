@@ -39,8 +39,7 @@ def make_accelerator(
     Raises:
         ValueError: If half precision is asked for on a CPU.
     """
-    if mixed_precision == "fp16" and device == "cpu":
-        raise ValueError("finetune.mixed_precision: fp16 needs a GPU; take bf16 or no")
+    check_precision(device, mixed_precision)
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         cpu=device == "cpu",
@@ -49,6 +48,16 @@ def make_accelerator(
         project_dir=log_dir,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_LONGEST_WAIT)],
     )
+
+
+def check_precision(device: str, mixed_precision: str) -> None:
+    """Refuse a precision that a device cannot train in.
+
+    Raises:
+        ValueError: If half precision is asked for on a CPU.
+    """
+    if mixed_precision == "fp16" and device == "cpu":
+        raise ValueError("finetune.mixed_precision: fp16 needs a GPU; take bf16 or no")
 
 
 def run_processes(
