@@ -9,13 +9,17 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from prefect import flow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.records import GroundedCaption, GroundedPhrase
 from flows.finetune import finetune
-from tasks.describe_dataset import DATASET_NAME
+from tasks.describe_dataset import DATASET_NAME, read_dataset
+from tasks.encode_latents import encode_latents
 from tasks.finetune_unet import LORA_FOLDER
+from tasks.stage import Input
+from tasks.train_unet import TrainingJob, train_unet
 from tests.tiny_models import KINDS, write_model
 from tokencompose_core.shards.write_shard import write_shard
 from tokencompose_core.store.content_store import Store
@@ -86,6 +90,11 @@ def dataset(store, tmp_path_factory) -> str:
 def bases(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     return {kind: write_model(root / kind, kind) for kind in KINDS}
+
+
+@flow
+def encode(dataset: str, config: FinetuneConfig) -> list[Input]:
+    return encode_latents(read_dataset(dataset), config)
 
 
 def config_for(base: Path, **changes) -> FinetuneConfig:
@@ -175,6 +184,39 @@ def test_two_processes_train_the_same_model_and_show_it_on_the_way(store, datase
     assert [event.step for event in events.Scalars("token")] == [1, 2, 3]
     assert [event.step for event in events.Scalars("held_out/inside")] == [0, 2, 3]
     assert [event.step for event in events.Images("validation")] == [0, 2, 3]
+
+
+def test_run_that_is_taken_up_logs_every_step_once(store, dataset, bases, tmp_path):
+    config = config_for(
+        bases["sd1"],
+        seed=3,
+        num_steps=5,
+        learning_rate=1e-3,
+        checkpoint_every_steps=3,
+        validation_every_steps=2,
+        trackers=["tensorboard"],
+    )
+    job = TrainingJob(
+        config=config,
+        encoded=[part.path(store) for part in encode(dataset, config)],
+        work_dir=tmp_path / "work",
+        log_dir=tmp_path / "logs",
+    )
+    job.work_dir.mkdir()
+
+    def break_at_last_step(step: int, losses: dict[str, float]) -> None:
+        if step == config.num_steps:
+            raise ConnectionError("the machine went away")
+
+    with pytest.raises(ConnectionError):
+        train_unet(job, break_at_last_step)
+    began_again = []
+    train_unet(job, lambda step, losses: began_again.append(step))
+    assert began_again == [4, 5]
+    events = EventAccumulator(str(job.log_dir / "tokencompose")).Reload()
+    assert [event.step for event in events.Scalars("token")] == [1, 2, 3, 4, 5]
+    assert [event.step for event in events.Scalars("held_out/inside")] == [0, 2, 4, 5]
+    assert [event.step for event in events.Images("validation")] == [0, 2, 4, 5]
 
 
 @pytest.mark.parametrize(
