@@ -13,10 +13,6 @@ import os
 import statistics
 
 from data_schemas.configs.finetune_config import FinetuneConfig
-from flows.curate import curate
-from flows.finetune import finetune
-from flows.local_server import local_server
-from tasks.stage import open_store
 
 ARMS = {
     "denoising alone": {"token_weight": 0.0, "pixel_weight": 0.0},
@@ -32,7 +28,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--config", type=json.loads, default={}, help="changes of `finetune`")
     options = parser.parse_args()
+    # Prefect reads it when it is imported.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    from flows.curate import curate
+    from flows.finetune import finetune
+    from flows.local_server import local_server
+    from tasks.stage import open_store
+
     facts: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     with local_server():
         dataset = curate()
