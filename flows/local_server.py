@@ -54,8 +54,9 @@ def local_server() -> Iterator[None]:
                 )
             time.sleep(0.3)
         yield
-        # What is still on its way to the server would be sent in vain, and waited for.
-        APILogHandler().flush()
     finally:
+        # What is still on its way to the server would be sent in vain, and waited for.
+        if is_running():
+            APILogHandler().flush()
         server.terminate()
         server.wait(timeout=30)

@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from PIL import Image
 from prefect import task
 from prefect.client.schemas.objects import State
 
@@ -14,6 +15,7 @@ from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.prepare_source import Source
+from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity, locate
 from tokencompose_core.store.content_store import Store
@@ -68,32 +70,44 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
         from tokencompose_core.store.open_image import BadImageError, open_image
 
         selected = read_table(spec.selected.path(store), SelectedImage)
-        kept, images, rejections = [], [], []
-        for row in selected:
+        bad: dict[int, BadImageError] = {}
+
+        def load_image(index: int) -> Image.Image | None:
             try:
-                images.append(open_image(Path(spec.images_dir) / row.image_path))
-                kept.append(row)
+                return open_image(Path(spec.images_dir) / selected[index].image_path)
             except BadImageError as error:
-                rejections.append(
-                    Rejection(key=row.key, stage="rank", reason=error.reason, detail=str(error))
-                )
-        rejected = write_rejections(folder, rejections)
-        scores = score_captions(
+                bad[index] = error
+                return None
+
+        scored = score_captions(
             _clip(spec.settings.model, spec.settings.pretrained, resolve_device(spec.device)),
-            images,
-            [row.captions for row in kept],
+            load_image,
+            [row.captions for row in selected],
             batch_size=spec.settings.batch_size,
         )
-        ranked = [
-            RankedImage(
-                **row.model_dump(),
-                width=image.width,
-                height=image.height,
-                caption=best_caption(row.captions, own),
-                scores=own,
-            )
-            for row, image, own in zip(kept, images, scores, strict=True)
-        ]
+        ranked = []
+        with Progress(spec.title, len(selected), "images") as progress:
+            for row, image in zip(selected, scored, strict=True):
+                if image is not None:
+                    ranked.append(
+                        RankedImage(
+                            **row.model_dump(),
+                            width=image.size[0],
+                            height=image.size[1],
+                            caption=best_caption(row.captions, image.scores),
+                            scores=image.scores,
+                        )
+                    )
+                progress.advance(1)
+        rejected = write_rejections(
+            folder,
+            [
+                Rejection(
+                    key=selected[index].key, stage="rank", reason=error.reason, detail=str(error)
+                )
+                for index, error in sorted(bad.items())
+            ],
+        )
         write_table(folder / RANKED_NAME, ranked, RANKED_SCHEMA)
         return {"num_in": len(selected), "num_out": len(ranked), "rejected": rejected}
 

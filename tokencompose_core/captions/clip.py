@@ -1,6 +1,6 @@
 """CLIP (arXiv:2103.00020) through open_clip: how well captions fit an image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,8 @@ import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
+
+from tokencompose_core.store.read_ahead import read_ahead
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,19 @@ class Clip:
     preprocess: Callable[[Image.Image], Tensor]
     tokenizer: Callable[[list[str]], Tensor]
     device: str
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """What came of an image.
+
+    Attributes:
+        size: Width and height in pixels.
+        scores: Cosine similarity of each of its captions, in [-1, 1], in their order.
+    """
+
+    size: tuple[int, int]
+    scores: list[float]
 
 
 def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Clip:
@@ -38,50 +53,57 @@ def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Cli
 @torch.inference_mode()
 def score_captions(
     clip: Clip,
-    images: Sequence[Image.Image],
+    load_image: Callable[[int], Image.Image | None],
     captions: Sequence[Sequence[str]],
     *,
     batch_size: int,
-) -> list[list[float]]:
+) -> Iterator[ScoredImage | None]:
     """Cosine similarity of each image with each of its captions.
+
+    While the model works on a batch, the next one is loaded and resized; no more than these two are
+    in memory.
 
     Args:
         clip: A loaded CLIP.
-        images: Pictures in RGB.
-        captions: For every picture its candidates, at least one.
+        load_image: Gives the image of an index in RGB, or None if it has none, and is called in
+            another thread.
+        captions: For every image its candidates, at least one.
         batch_size: Images, and captions, that go through the model at once.
 
-    Returns:
-        For every picture the scores of its captions, in [-1, 1], in their order.
+    Yields:
+        For every image in order its size and scores, or None if it could not be loaded.
     """
-    if not images:
+
+    def prepare(batch: Sequence[int]) -> list[tuple[tuple[int, int], Tensor] | None]:
+        images = map(load_image, batch)
+        return [(image.size, clip.preprocess(image)) if image else None for image in images]
+
+    batches = [
+        range(start, min(start + batch_size, len(captions)))
+        for start in range(0, len(captions), batch_size)
+    ]
+    for batch, prepared in zip(batches, read_ahead(prepare, batches), strict=True):
+        kept = [index for index, own in zip(batch, prepared, strict=True) if own]
+        pixels = [own[1] for own in prepared if own]
+        scores = iter(_score(clip, pixels, [captions[index] for index in kept], batch_size))
+        for own in prepared:
+            yield own and ScoredImage(own[0], next(scores))
+
+
+def _score(
+    clip: Clip, pixels: Sequence[Tensor], captions: Sequence[Sequence[str]], batch_size: int
+) -> list[list[float]]:
+    if not pixels:
         return []
-    texts = [caption for candidates in captions for caption in candidates]
-    image_features = torch.cat(
+    images = clip.model.encode_image(torch.stack(list(pixels)).to(clip.device), normalize=True)
+    tokens = clip.tokenizer([caption for candidates in captions for caption in candidates])
+    texts = torch.cat(
         [
-            clip.model.encode_image(
-                torch.stack(
-                    [clip.preprocess(image) for image in images[start : start + batch_size]]
-                ).to(clip.device),
-                normalize=True,
-            )
-            for start in range(0, len(images), batch_size)
+            clip.model.encode_text(some.to(clip.device), normalize=True)
+            for some in tokens.split(batch_size)
         ]
-    )
-    text_features = torch.cat(
-        [
-            clip.model.encode_text(
-                clip.tokenizer(texts[start : start + batch_size]).to(clip.device), normalize=True
-            )
-            for start in range(0, len(texts), batch_size)
-        ]
-    )
-    scores, start = [], 0
-    for feature, candidates in zip(image_features, captions, strict=True):
-        own = text_features[start : start + len(candidates)]
-        scores.append((own @ feature).float().tolist())
-        start += len(candidates)
-    return scores
+    ).split([len(candidates) for candidates in captions])
+    return [(own @ image).float().tolist() for own, image in zip(texts, images, strict=True)]
 
 
 def best_caption(captions: Sequence[str], scores: Sequence[float]) -> str:

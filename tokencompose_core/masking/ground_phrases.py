@@ -19,8 +19,8 @@ from tokencompose_core.masking.detect_phrases import (
     prepared_size,
 )
 from tokencompose_core.masking.prompts import Prompting, phrase_in_prompt
-from tokencompose_core.masking.read_ahead import read_ahead
 from tokencompose_core.masking.sam_hq import prepare_for_segmenter, segment_in_pixels
+from tokencompose_core.store.read_ahead import read_ahead
 from tokencompose_core.store.run_lengths import encode_mask
 
 

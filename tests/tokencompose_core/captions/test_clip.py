@@ -12,14 +12,34 @@ def test_batching_changes_no_score_and_scores_are_cosines():
     captions = [
         [i.sentence.text, i.wrong.text, "things"][: 1 + n % 3] for n, i in enumerate(held_out)
     ]
-    whole = score_captions(clip, images, captions, batch_size=64)
-    parts = score_captions(clip, images, captions, batch_size=2)
+    whole, parts = (
+        [one.scores for one in score_captions(clip, images.__getitem__, captions, batch_size=size)]
+        for size in (64, 2)
+    )
     assert [len(own) for own in whole] == [1, 2, 3, 1, 2]
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(whole, parts, strict=True))
-    assert score_captions(clip, [], [], batch_size=2) == []
+    assert list(score_captions(clip, images.__getitem__, [], batch_size=2)) == []
     features = clip.model.encode_image(clip.preprocess(images[1])[None], normalize=True)
     text = clip.model.encode_text(clip.tokenizer([captions[1][1]]), normalize=True)
     assert np.isclose(whole[1][1], float(features @ text.T), atol=1e-5)
+
+
+def test_images_that_cannot_be_loaded_leave_the_others_as_they_are():
+    clip = load_clip(MODELS / "clip", "")
+    held_out = draw_held_out(6, seed=0)
+    captions = [[item.sentence.text, item.wrong.text] for item in held_out]
+    images = [item.image for item in held_out]
+    whole = list(score_captions(clip, images.__getitem__, captions, batch_size=2))
+    assert [one.size for one in whole] == [image.size for image in images]
+    # The whole of the second batch, and one of the third.
+    some = list(
+        score_captions(
+            clip, lambda i: None if i in (2, 3, 5) else images[i], captions, batch_size=2
+        )
+    )
+    assert [one is None for one in some] == [False, False, True, True, False, True]
+    for index in (0, 1, 4):
+        assert np.allclose(some[index].scores, whole[index].scores, atol=1e-5)
 
 
 def test_best_caption_is_the_highest_and_the_first_of_equals():

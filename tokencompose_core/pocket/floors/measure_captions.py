@@ -18,14 +18,15 @@ from tokencompose_core.pocket.sentences import HELD_OUT_TEMPLATES, write_sentenc
 def measure_clip(models: Path, held_out: Sequence[HeldOut]) -> list[Figure]:
     """How often CLIP prefers the right caption to the wrong one of the same image."""
     clip = load_clip(models / "clip", "")
-    scores = score_captions(
+    scored = score_captions(
         clip,
-        [item.image for item in held_out],
+        lambda index: held_out[index].image,
         [[item.sentence.text, item.wrong.text] for item in held_out],
         batch_size=64,
     )
-    share = float(np.mean([right > wrong for right, wrong in scores]))
-    return [Figure("CLIP", "prefers the right caption", share, 0.95, 1.0, len(scores))]
+    prefers = [one.scores[0] > one.scores[1] for one in scored if one]
+    share = float(np.mean(prefers))
+    return [Figure("CLIP", "prefers the right caption", share, 0.95, 1.0, len(prefers))]
 
 
 def measure_tagger(models: Path, count: int, *, seed: int) -> list[Figure]:

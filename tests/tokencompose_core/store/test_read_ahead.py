@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from tokencompose_core.masking.read_ahead import read_ahead
+from tokencompose_core.store.read_ahead import read_ahead
 
 
 def test_the_next_item_is_prepared_while_one_is_used_and_no_more():
