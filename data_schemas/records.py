@@ -64,8 +64,8 @@ class GroundedPhrase(Record):
 
     Attributes:
         text, start, end: As in `NounPhrase`.
-        boxes: One or more boxes, best first.
-        scores: Score of each box.
+        boxes: One or more boxes, best first; around the mask, if that is all that is known.
+        scores: Score of each box; none if the mask came from elsewhere without any.
         mask_counts: COCO run lengths of the united mask, empty if there is none.
     """
 

@@ -14,7 +14,8 @@ class RejectionReason(StrEnum):
         ROW_NOT_UTF8: A row with bytes, or half a character, that no UTF-8 text has.
         ROW_FIELD_MISSING: A row that lacks the image, the caption or the id.
         ROW_WRONG_TYPE: A field that holds something else than text.
-        ID_TAKEN: An id, or a name, that an earlier row gave to another image.
+        ID_TAKEN: An id, or a name, that an earlier row gave to another image; or, where an image
+            can have one row only, an image that an earlier row describes.
         IMAGE_MISSING: No such file.
         IMAGE_OUTSIDE_ROOT: A path that leaves the folder of the images.
         IMAGE_URL_REFUSED: A URL of a kind that the config does not allow.
@@ -33,6 +34,13 @@ class RejectionReason(StrEnum):
         NO_NOUN: A caption in which no noun was found.
         PHRASE_WITHOUT_BOX: A noun phrase that the detector did not find.
         NO_BOX: A caption of which no phrase was found.
+        PHRASE_NOT_IN_CAPTION: A noun that came with a caption and does not stand in it.
+        PHRASE_WITHOUT_MASK: A noun that came without a mask, or with an empty one.
+        MASK_OUTSIDE_ROOT: A noun's mask whose path leaves the folder of the masks.
+        MASK_MISSING: A noun's mask that is no file.
+        MASK_UNREADABLE: A noun's mask that is no PNG, or none that can be decoded to the last.
+        MASK_WRONG_SIZE: A noun's mask of another size than the image.
+        NO_MASK: A caption of which no noun has a mask.
         PHRASE_BEYOND_TEXT_LIMIT: A phrase behind the last token that the text encoder reads.
         PHRASE_SPLIT_DIFFERENTLY: A phrase at other tokens for one text encoder than for the other.
         PHRASE_CROPPED_AWAY: A phrase whose mask lies outside the crop.
@@ -60,6 +68,13 @@ class RejectionReason(StrEnum):
     NO_NOUN = "no-noun"
     PHRASE_WITHOUT_BOX = "phrase-without-box"
     NO_BOX = "no-box"
+    PHRASE_NOT_IN_CAPTION = "phrase-not-in-caption"
+    PHRASE_WITHOUT_MASK = "phrase-without-mask"
+    MASK_OUTSIDE_ROOT = "mask-outside-root"
+    MASK_MISSING = "mask-missing"
+    MASK_UNREADABLE = "mask-unreadable"
+    MASK_WRONG_SIZE = "mask-wrong-size"
+    NO_MASK = "no-mask"
     PHRASE_BEYOND_TEXT_LIMIT = "phrase-beyond-text-limit"
     PHRASE_SPLIT_DIFFERENTLY = "phrase-split-differently"
     PHRASE_CROPPED_AWAY = "phrase-cropped-away"
@@ -68,6 +83,12 @@ class RejectionReason(StrEnum):
 PHRASE_REASONS = frozenset(
     {
         RejectionReason.PHRASE_WITHOUT_BOX,
+        RejectionReason.PHRASE_NOT_IN_CAPTION,
+        RejectionReason.PHRASE_WITHOUT_MASK,
+        RejectionReason.MASK_OUTSIDE_ROOT,
+        RejectionReason.MASK_MISSING,
+        RejectionReason.MASK_UNREADABLE,
+        RejectionReason.MASK_WRONG_SIZE,
         RejectionReason.PHRASE_BEYOND_TEXT_LIMIT,
         RejectionReason.PHRASE_SPLIT_DIFFERENTLY,
         RejectionReason.PHRASE_CROPPED_AWAY,

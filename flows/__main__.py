@@ -11,6 +11,7 @@ from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
 
 from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server, ui_url
 
@@ -19,9 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one flow with a Prefect server on this machine, and say what to look at."""
     parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
     parser.add_argument(
-        "flow", choices=["reproduce", "curate", "train-pocket", "pocket-report", "ui"]
+        "flow",
+        choices=["reproduce", "curate", "import-masks", "train-pocket", "pocket-report", "ui"],
     )
-    parser.add_argument("--profile", default="pocket", help="pocket, paper, or a TOML file")
+    parser.add_argument(
+        "--profile", default="pocket", help="pocket, paper, or a TOML file (import-masks has none)"
+    )
     parser.add_argument(
         "--config", type=json.loads, default={}, help='changes as JSON: {"finetune": {"seed": 2}}'
     )
@@ -33,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.flow == "ui":
         return subprocess.call([sys.executable, "-m", "prefect", "server", "start"])
     try:
-        _run(options.flow, {"profile": options.profile, **options.config})
+        profile = {} if options.flow == "import-masks" else {"profile": options.profile}
+        _run(options.flow, profile | options.config)
     except ValidationError as error:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "config"
@@ -60,6 +65,10 @@ def _run(flow: str, values: dict) -> None:
             caption_set = CurateConfig.model_validate(values)
             with local_server():
                 _curate(caption_set)
+        case "import-masks":
+            released = ImportMasksConfig.model_validate(values)
+            with local_server():
+                _import_masks(released)
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 
@@ -96,6 +105,12 @@ def _curate(settings: CurateConfig) -> None:
     from flows.curate import curate
 
     print(f"\ndata set  {curate(settings)}")
+
+
+def _import_masks(settings: ImportMasksConfig) -> None:
+    from flows.import_masks import import_masks
+
+    print(f"\ndata set  {import_masks(settings)}")
 
 
 def _print_figures(report) -> None:

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import close_stage
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
@@ -55,7 +56,7 @@ def list_shards(spec: DatasetSpec) -> Manifest | State:
     return reuse_or_publish(spec, write, {shard.key: shard.digest for shard in spec.shards})
 
 
-def describe_dataset(shards: list[Input], config: CurateConfig) -> str:
+def describe_dataset(shards: list[Input], config: CurateConfig | ImportMasksConfig) -> str:
     """Name a data set; the flow `finetune` takes the name.
 
     Returns:
@@ -76,8 +77,8 @@ def read_dataset(key: str) -> list[Input]:
     manifest = store.find(key)
     if manifest is None or manifest.stage != DatasetSpec.stage:
         raise ValueError(
-            f"dataset: the store {store.root} has no data set {key!r}; the flow `curate` prints"
-            " and returns the key of the one that it made"
+            f"dataset: the store {store.root} has no data set {key!r}; the flows `curate` and"
+            " `import-masks` print and return the key of the one that they made"
         )
     listed = json.loads(store.path(manifest, DATASET_NAME).read_text("utf-8"))
     return [Input(key=shard["key"], digest=shard["digest"]) for shard in listed["shards"]]

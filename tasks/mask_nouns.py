@@ -23,7 +23,7 @@ from tokencompose_core.store.tables import read_table, write_table
 
 GROUNDED_NAME = "grounded.parquet"
 SHEET_NAME = "sheet.jpg"
-_SHEET_IMAGES = 9
+SHEET_IMAGES = 9
 
 
 class MaskSpec(Spec):
@@ -123,7 +123,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
             if all(r.reason != RejectionReason.NO_BOX for r in lost):
                 grounded.append(caption)
         write_table(folder / GROUNDED_NAME, grounded, GROUNDED_SCHEMA)
-        shown = grounded[:_SHEET_IMAGES]
+        shown = grounded[:SHEET_IMAGES]
         draw_mask_sheet(
             [open_image(Path(spec.images_dir) / c.image_path) for c in shown],
             [c.caption for c in shown],

@@ -105,7 +105,7 @@ def prepare_source(config: CurateConfig) -> Source:
             files = VsrFiles(**settings.model_dump(exclude={"kind", "images_dir"}))
             return _vsr_source(files, settings.images_dir, config.select.split)
         case _:
-            return _own_source(config.source)
+            return prepare_own_source(config.source)
 
 
 def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
@@ -126,7 +126,13 @@ def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
     )
 
 
-def _own_source(settings: OwnSource) -> Source:
+def prepare_own_source(settings: OwnSource) -> Source:
+    """Read a set of a user's own, and copy images in tars and behind URLs to the image root.
+
+    Raises:
+        FileNotFoundError: If a file of the set is not there.
+        ValueError: If a file as a whole is not what its kind says.
+    """
     images_dir, limits = Path(settings.images_dir), settings.image_limits
     candidates, rejections = read_source(settings)
     fetch_images(

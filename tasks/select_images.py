@@ -7,6 +7,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.curate_config import CurateConfig, ImageLimits, SelectConfig
+from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import SELECTED_SCHEMA
 from data_schemas.rejections import Rejection
@@ -96,7 +97,7 @@ def _read_candidates(source: Source, split: str) -> tuple[list[Candidate], list[
             return read_source(source.files)
 
 
-def select_partitions(source: Source, config: CurateConfig) -> list[Input]:
+def select_partitions(source: Source, config: CurateConfig | ImportMasksConfig) -> list[Input]:
     """Select images and return the partitions, which later stages treat one by one.
 
     Raises:
@@ -108,7 +109,7 @@ def select_partitions(source: Source, config: CurateConfig) -> list[Input]:
     manifest = outcomes[0].manifest
     if manifest.num_out == 0:
         raise ValueError(
-            f"curate.source: none of its {manifest.num_in} images and rows can be used"
-            f" ({manifest.rejected or 'there are none'})"
+            f"caption set {config.caption_set!r}: none of its {manifest.num_in} images and rows can"
+            f" be used ({manifest.rejected or 'there are none'})"
         )
     return [Input.of(manifest, name) for name in manifest.names(".parquet") if "part-" in name]

@@ -7,6 +7,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import GroundedCaption
 from tasks.cards import close_stage
@@ -60,7 +61,9 @@ def shard_partition(spec: ShardSpec) -> Manifest | State:
     return reuse_or_publish(spec, write, {spec.grounded.key: spec.grounded.digest})
 
 
-def write_shards(source: Source, grounded: list[Input], config: CurateConfig) -> list[Input]:
+def write_shards(
+    source: Source, grounded: list[Input], config: CurateConfig | ImportMasksConfig
+) -> list[Input]:
     """Pack every partition."""
     specs = [
         ShardSpec(images_dir=source.images_dir, grounded=part, part=f"part-{number:05d}")

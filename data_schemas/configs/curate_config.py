@@ -8,6 +8,9 @@ from data_schemas.configs.flow_config import FlowConfig, Settings
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+CaptionSetName = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the set, for its cards.")
+]
 
 
 class PocketSource(Settings):
@@ -228,9 +231,7 @@ class CurateConfig(FlowConfig):
 
     section: ClassVar[str] = "curate"
 
-    caption_set: Annotated[
-        str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the set, for its cards.")
-    ]
+    caption_set: CaptionSetName
     source: Annotated[PocketSource | VsrCocoSource | OwnSource, Field(discriminator="kind")]
     select: SelectConfig
     rank: RankConfig

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.evaluate_config import EvaluateConfig, PromptFile
 from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from data_schemas.profiles import load_profile, merge_values, profile_names
 
@@ -94,6 +95,11 @@ def test_profile_may_be_a_file_of_the_users_own(tmp_path):
 
 def test_form_of_a_flow_asks_for_nothing_that_the_profile_has():
     assert '"required"' not in json.dumps(ReproduceConfig.model_json_schema())
+
+
+def test_form_of_a_flow_without_profiles_asks_for_what_has_no_default():
+    assert ImportMasksConfig.model_json_schema()["required"] == ["metadata_path", "masks_dir"]
+    assert ImportMasksConfig(metadata_path="a", masks_dir="b").select.partition_size == 128
 
 
 def test_merge_goes_table_by_table():

@@ -28,6 +28,13 @@ def test_source_that_lacks_a_column_is_refused_without_a_traceback(capsys):
     assert capsys.readouterr().err == "source.csv.caption_column: Field required\n"
 
 
+def test_import_asks_for_the_masks_and_knows_no_profile(capsys):
+    config = {"metadata_path": "metadata.jsonl", "profile": "paper"}
+    assert main(["import-masks", "--config", json.dumps(config)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["masks_dir: Field required", "profile: Extra inputs are not permitted"]
+
+
 def test_profile_that_is_not_there_is_named_with_those_that_are(capsys):
     assert main(["reproduce", "--profile", "papr"]) == 2
     error = capsys.readouterr().err

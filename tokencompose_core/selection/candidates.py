@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,24 +41,45 @@ def join_rows(
     """
     candidates: dict[str, Candidate] = {}
     rejected = []
-    root = Path(os.path.abspath(images_dir)), images_dir.resolve()
+    for named in name_rows(rows, images_dir):
+        if isinstance(named, Rejection):
+            rejected.append(named)
+            continue
+        row, key, image = named
+        known = candidates.setdefault(key, Candidate(key, image, []))
+        known.captions.extend(c for c in dict.fromkeys(row.captions) if c not in known.captions)
+    return list(candidates.values()), rejected
+
+
+def name_rows(
+    rows: Iterable[CaptionRow | Rejection], images_dir: Path
+) -> Iterator[tuple[CaptionRow, str, str] | Rejection]:
+    """Give each row the key of its sample.
+
+    Args:
+        rows: What a reader gave.
+        images_dir: The image root.
+
+    Yields:
+        A row with its key and its image, a normalised path below the image root or a URL; or what
+        `join_rows` leaves out.
+    """
+    taken: dict[str, str] = {}
+    roots = roots_of(images_dir)
     for row in rows:
         if isinstance(row, Rejection):
-            rejected.append(row)
+            yield row
             continue
-        image = row.image if is_url(row.image) else _path_below(row.image, root)
+        image = row.image if is_url(row.image) else path_below(row.image, roots)
         key = key_of_name(row.name or image or row.image)
         if image is None:
             detail = f"{row.place}: {row.image} lies outside the image root"
-            rejected.append(_rejection(key, RejectionReason.IMAGE_OUTSIDE_ROOT, detail))
-            continue
-        known = candidates.setdefault(key, Candidate(key, image, []))
-        if known.image != image:
-            detail = f"{row.place}: {row.name or image!r} is taken by {known.image}, not {image}"
-            rejected.append(_rejection(key, RejectionReason.ID_TAKEN, detail))
-            continue
-        known.captions.extend(c for c in dict.fromkeys(row.captions) if c not in known.captions)
-    return list(candidates.values()), rejected
+            yield _rejection(key, RejectionReason.IMAGE_OUTSIDE_ROOT, detail)
+        elif taken.setdefault(key, image) != image:
+            detail = f"{row.place}: {row.name or image!r} is taken by {taken[key]}, not {image}"
+            yield _rejection(key, RejectionReason.ID_TAKEN, detail)
+        else:
+            yield row, key, image
 
 
 def is_url(image: str) -> bool:
@@ -66,7 +87,12 @@ def is_url(image: str) -> bool:
     return "://" in image
 
 
-def _path_below(image: str, roots: tuple[Path, ...]) -> str | None:
+def roots_of(folder: Path) -> tuple[Path, ...]:
+    """What absolute paths below a folder may start with: its path as written, and as resolved."""
+    return Path(os.path.abspath(folder)), folder.resolve()
+
+
+def path_below(image: str, roots: tuple[Path, ...]) -> str | None:
     """The path relative to the root, or None if it leaves it.
 
     By its letters: links inside the root were made by whoever owns it, and are followed.

@@ -34,22 +34,36 @@ def read_json(path: Path, columns: Columns) -> Iterator[CaptionRow | Rejection]:
     """
     seen: set[str] = set()
     num_objects = 0
-    for place, value in _objects(path):
+    for place, value in read_objects(path):
         if isinstance(value, Rejection):
             yield value
-        elif not isinstance(value, dict):
-            detail = f"expected an object, received {type(value).__name__}"
-            yield reject_row(place, RejectionReason.ROW_WRONG_TYPE, detail)
-        else:
-            num_objects += 1
-            seen.update(value)
-            if passes(value, columns):
-                yield read_row(value, columns, place)
+            continue
+        num_objects += 1
+        seen.update(value)
+        if passes(value, columns):
+            yield read_row(value, columns, place)
     if num_objects:
         check_columns(path, sorted(seen), columns)
 
 
-def _objects(path: Path) -> Iterator[tuple[str, Any]]:
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any] | Rejection]]:
+    """The objects of a JSON file with their places, "c.jsonl, line 3", before any field is checked.
+
+    Args:
+        path: The file, as `read_json` takes it.
+
+    Raises:
+        ValueError: If a list cannot be parsed, naming the line.
+    """
+    for place, value in _values(path):
+        if isinstance(value, Rejection | dict):
+            yield place, value
+        else:
+            detail = f"expected an object, received {type(value).__name__}"
+            yield place, reject_row(place, RejectionReason.ROW_WRONG_TYPE, detail)
+
+
+def _values(path: Path) -> Iterator[tuple[str, Any]]:
     with path.open("rb") as stream:
         start = stream.read(4096).removeprefix(_BYTE_ORDER_MARK).lstrip()
     if start.startswith(b"["):

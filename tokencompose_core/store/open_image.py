@@ -25,7 +25,7 @@ _SHARD_SUFFIXES = {
 # Modes that `convert("RGB")` turns into the same pixels as `open_image`.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 _ORIENTATION = 0x0112
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -85,7 +85,7 @@ def open_image(path: Path) -> Image.Image:
     with _open(path) as image:
         try:
             return _to_rgb(image)
-        except _DECODING_ERRORS as error:
+        except DECODING_ERRORS as error:
             raise BadImageError(
                 RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}"
             ) from error
@@ -131,7 +131,7 @@ def _open(path: Path) -> Image.Image:
         raise BadImageError(
             RejectionReason.IMAGE_UNKNOWN_FORMAT, f"{path.name}: not an image of a known format"
         ) from error
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise BadImageError(RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}") from error
 
 

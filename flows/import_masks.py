@@ -1,0 +1,28 @@
+"""From captions with masks that somebody else made to grounded shards."""
+
+from prefect import flow
+
+from data_schemas.configs.import_masks_config import ImportMasksConfig
+from tasks.describe_dataset import describe_dataset
+from tasks.import_masks import import_partitions, prepare_listed_source
+from tasks.select_images import select_partitions
+from tasks.stage import ONE_AT_A_TIME
+from tasks.write_shards import write_shards
+
+
+@flow(
+    name="import-masks",
+    flow_run_name="import-masks {config.caption_set}",
+    task_runner=ONE_AT_A_TIME,
+)
+def import_masks(config: ImportMasksConfig) -> str:
+    """Read images, nouns and masks as TokenCompose released them, and write shards.
+
+    Returns:
+        The key of the data set in the store, which `finetune` takes.
+    """
+    source = prepare_listed_source(config)
+    selected = select_partitions(source, config)
+    grounded = import_partitions(source, selected, config)
+    shards = write_shards(source, grounded, config)
+    return describe_dataset(shards, config)

@@ -1,0 +1,1 @@
+"""Captions and images whose nouns were masked elsewhere."""
