@@ -35,7 +35,7 @@ def main() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     facts: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     with local_server():
-        dataset = curate()
+        dataset = curate().dataset
         for seed in options.seeds:
             for arm, objective in ARMS.items():
                 changed = {**options.config.get("objective", {}), **objective}
