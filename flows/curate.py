@@ -34,4 +34,5 @@ def curate(config: CurateConfig = POCKET) -> CuratedSet:
     grounded = mask_nouns(source, parsed, config)
     shards = write_shards(source, grounded, config)
     dataset = describe_dataset(shards, config)
-    return draw_dataset_card(dataset, [*selected, *ranked, *parsed, *grounded], config)
+    made = [*selected, *ranked, *parsed, *grounded]
+    return draw_dataset_card(dataset, made, config.caption_set, config.card)

@@ -11,7 +11,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
-from data_schemas.configs.curate_config import CardConfig, CurateConfig
+from data_schemas.configs.curate_config import CardConfig
 from data_schemas.manifest import Manifest, StageTotals
 from tasks.cards import close_stage, link_to_report
 from tasks.describe_dataset import read_dataset
@@ -100,7 +100,7 @@ def draw_card(spec: CardSpec) -> Manifest | State:
         draw_nouns(figures.nouns[:_NUM_NOUNS_DRAWN], folder / NOUNS_NAME)
         samples, lowest, highest = _show(shards, indexes, settings, store)
         best, worst = grounded_best_and_worst(
-            figures.nouns, settings.least_occurrences, _NUM_NOUNS_LISTED
+            figures, settings.least_occurrences, _NUM_NOUNS_LISTED
         )
         examples = find_examples((file.path(store) for file in spec.rejections), _NUM_EXAMPLES)
         page = DatasetPage(
@@ -175,14 +175,17 @@ def _show(
     )
 
 
-def draw_dataset_card(dataset: str, outputs: Sequence[Input], config: CurateConfig) -> CuratedSet:
+def draw_dataset_card(
+    dataset: str, outputs: Sequence[Input], caption_set: str, settings: CardConfig
+) -> CuratedSet:
     """Draw a data set, so that a person can judge it.
 
     Args:
         dataset: Key of the data set.
         outputs: What the stages made from which its shards were written, in their order; what
             they left out is counted and shown.
-        config: The settings.
+        caption_set: Name of the set.
+        settings: What is shown.
 
     Returns:
         The data set, and where its page lies.
@@ -195,15 +198,15 @@ def draw_dataset_card(dataset: str, outputs: Sequence[Input], config: CurateConf
     stages = [StageTotals.of(own) for own in by_stage.values()]
     spec = CardSpec(
         dataset=Input.of(_manifest(store, dataset)),
-        title_text=config.caption_set,
+        title_text=caption_set,
         stages=stages,
         rejections=_files_with_examples(manifests),
-        settings=config.card,
+        settings=settings,
     )
     outcomes = run_stage(draw_card, [spec])
     path = store.path(outcomes[0].manifest, REPORT_NAME)
-    note = f"{link_to_report(path)}\n\n{_left_out_table(stages)}"
-    close_stage(outcomes, config.caption_set, note=note)
+    note = f"{link_to_report(path)}\n\n{_published()}\n\n{_left_out_table(stages)}"
+    close_stage(outcomes, caption_set, note=note)
     return CuratedSet(dataset=dataset, report_path=str(path))
 
 
@@ -226,6 +229,14 @@ def _files_with_examples(manifests: Sequence[Manifest]) -> list[Input]:
             files.append(Input.of(manifest, REJECTIONS_NAME))
             seen.update(counts)
     return files
+
+
+def _published() -> str:
+    """What the figures of the card may be compared with."""
+    from tokencompose_core.reports.dataset_figures import PUBLISHED
+
+    figures = ", ".join(f"{name} {value:g}" for name, value in PUBLISHED.items())
+    return f"The published set has {figures}."
 
 
 def _left_out_table(stages: Sequence[StageTotals]) -> str:

@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.curate_config import CurateConfig, ImageFolderSource
 from data_schemas.manifest import Manifest
 from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption
 from data_schemas.rejections import Rejection, RejectionReason
@@ -33,17 +33,10 @@ HOSTILE = "<script>alert('1')</script> & \"a cat\" ]]> <!-- {{ 7 * 7 }} $x_1$ çŒ
 
 @flow
 def card_of(images_dir: str, grounded: list[Input], config: CurateConfig) -> CuratedSet:
-    source = CurateConfig.load(
-        source={"kind": "image_folder", "images_dir": images_dir}, caption_set="x"
-    )
-    made = Source(
-        files=source.source,
-        images_dir=images_dir,
-        image_limits=source.source.image_limits,
-        digest="",
-    )
-    dataset = describe_dataset(write_shards(made, grounded, config), config)
-    return draw_dataset_card(dataset, grounded, config)
+    files = ImageFolderSource(kind="image_folder", images_dir=images_dir)
+    source = Source(files=files, images_dir=images_dir, image_limits=files.image_limits, digest="")
+    dataset = describe_dataset(write_shards(source, grounded, config), config)
+    return draw_dataset_card(dataset, grounded, config.caption_set, config.card)
 
 
 class Page(HTMLParser):

@@ -17,6 +17,7 @@ from matplotlib import pyplot as plt
 
 _LIGHT, _DARK, _MARK = "#b8c4d6", "#1f4e9c", "#c8553d"
 _MOST_BARS = 40
+_LEAST_BARS = 12
 _MOST_LETTERS = 20
 
 
@@ -84,7 +85,8 @@ def draw_nouns(nouns: Sequence[Noun], path: Path) -> None:
         label.set_rotation_mode("anchor")
         label.set_parse_math(False)  # a noun may hold a dollar sign
     axis.tick_params(axis="y", labelsize=7)
-    axis.margins(x=0.01, y=0.12)
+    axis.margins(y=0.12)
+    axis.set_xlim(-0.7, max(len(nouns), _LEAST_BARS) - 0.3)
     axis.set_ylabel("occurrences", fontsize=8)
     if nouns:
         axis.legend(fontsize=8)

@@ -187,14 +187,17 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def grounded_best_and_worst(
-    nouns: Sequence[Noun], least_occurrences: int, num: int
+    figures: DatasetFigures, least_occurrences: int, num: int
 ) -> tuple[list[Noun], list[Noun]]:
     """The nouns that get a mask most and least often, of those that occur often enough.
 
-    No noun is in both lists. Among equal shares, the more frequent noun comes first.
+    The best are masked at least as often as all phrases together, the worst less often. Among equal
+    shares, the more frequent noun comes first.
     """
-    frequent = [noun for noun in nouns if noun.count >= least_occurrences]
-    num = min(num, len(frequent) // 2)
-    best = sorted(frequent, key=lambda noun: (-noun.share, -noun.count, noun.text))
-    worst = sorted(best[num:], key=lambda noun: (noun.share, -noun.count, noun.text))
+    usual = figures.numbers["grounded share"] or 0.0
+    frequent = [noun for noun in figures.nouns if noun.count >= least_occurrences]
+    best = [noun for noun in frequent if noun.share >= usual]
+    worst = [noun for noun in frequent if noun.share < usual]
+    best.sort(key=lambda noun: (-noun.share, -noun.count, noun.text))
+    worst.sort(key=lambda noun: (noun.share, -noun.count, noun.text))
     return best[:num], worst[:num]

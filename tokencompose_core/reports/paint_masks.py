@@ -87,13 +87,17 @@ def _paint(
     mask: Bool[np.ndarray, "height width"],
     colour: tuple[int, int, int],
 ) -> Image.Image:
-    """The picture with a mask of any size in a colour, its outline in full strength."""
+    """The picture with a mask of any size in a colour, its outline in full strength.
+
+    Below the mask the picture's own colours are left out, or the mask's could not be told.
+    """
     inside = _resize_mask(mask, picture.height, picture.width)
     drawn = Image.fromarray(inside.astype(np.uint8))
     edge = inside & ~(np.asarray(drawn.filter(ImageFilter.MinFilter(3))) > 0)
     pixels = np.asarray(picture).astype(np.float32)
     paint = np.array(colour, dtype=np.float32)
-    pixels[inside] = 0.55 * pixels[inside] + 0.45 * paint
+    brightness = np.asarray(picture.convert("L")).astype(np.float32)
+    pixels[inside] = 0.55 * brightness[inside][:, None] + 0.45 * paint
     pixels[edge] = paint
     return Image.fromarray(pixels.round().astype(np.uint8))
 

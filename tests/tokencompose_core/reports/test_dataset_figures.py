@@ -116,16 +116,28 @@ def test_published_set_has_its_published_figures(tmp_path, shared_data):
     assert numbers["grounded share"] == pytest.approx(0.900, abs=0.005)
     assert numbers["words a caption"] == pytest.approx(11.15, abs=0.05)
     assert [noun.text for noun in figures.nouns[:3]] == ["cat", "man", "dog"]
-    _, worst = grounded_best_and_worst(figures.nouns, 20, 5)
+    _, worst = grounded_best_and_worst(figures, 20, 5)
     assert {"side", "back"} <= {noun.text for noun in worst}
 
 
-def test_best_and_worst_nouns_share_none():
-    nouns = [Noun("a", 9, 9), Noun("b", 8, 8), Noun("c", 7, 0), Noun("d", 6, 3), Noun("e", 1, 0)]
-    best, worst = grounded_best_and_worst(nouns, least_occurrences=2, num=10)
-    assert [noun.text for noun in best] == ["a", "b"]
-    assert [noun.text for noun in worst] == ["c", "d"]
-    equal = [Noun(text, 5, 5) for text in "abc"]
-    best, worst = grounded_best_and_worst(equal, 5, 10)
-    assert (best, worst) == (equal[:1], equal[1:2])
-    assert grounded_best_and_worst(nouns, 100, 10) == ([], [])
+def test_best_and_worst_nouns_are_split_at_the_usual_share(tmp_path):
+    texts = {
+        "cat": (3, 3),
+        "dog": (2, 2),
+        "kite": (3, 1),
+        "side": (3, 0),
+        "top": (2, 0),
+        "owl": (1, 0),
+    }
+    rows = []
+    for text, (count, grounded) in texts.items():
+        for number in range(count):
+            box = (0, 0, 9, 9) if number < grounded else None
+            rows.append(sample(tmp_path, f"{text}{number}", text, [phrase(text, text, box)]))
+    figures = measure_dataset([write_index(tmp_path / "s", rows, tmp_path)])
+    assert figures.numbers["grounded share"] == 6 / 14
+    best, worst = grounded_best_and_worst(figures, least_occurrences=2, num=10)
+    assert [noun.text for noun in best] == ["cat", "dog"]
+    assert [noun.text for noun in worst] == ["side", "top", "kite"]
+    assert [len(nouns) for nouns in grounded_best_and_worst(figures, 2, 1)] == [1, 1]
+    assert grounded_best_and_worst(figures, 100, 10) == ([], [])
