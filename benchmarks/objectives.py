@@ -37,7 +37,7 @@ def main() -> None:
 
     facts: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     with local_server():
-        dataset = curate()
+        dataset = curate().dataset
         for seed in options.seeds:
             for arm, objective in ARMS.items():
                 changed = {**options.config.get("objective", {}), **objective}

@@ -1,6 +1,8 @@
 """What a stage says of the output that it stored."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -58,3 +60,34 @@ class Manifest(BaseModel):
     def names(self, suffix: str = "") -> list[str]:
         """Names of the files that end in `suffix`, sorted."""
         return [file.name for file in self.files if file.name.endswith(suffix)]
+
+
+class StageTotals(BaseModel):
+    """What became of the samples of a stage, over all its outputs.
+
+    Attributes:
+        stage: The stage.
+        num_in: Samples read.
+        num_out: Samples written.
+        rejected: How many were left out, by reason.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    num_in: int
+    num_out: int
+    rejected: dict[str, int]
+
+    @classmethod
+    def of(cls, manifests: Sequence[Manifest]) -> Self:
+        """Add up outputs of one stage, at least one."""
+        rejected: Counter[str] = Counter()
+        for manifest in manifests:
+            rejected.update(manifest.rejected)
+        return cls(
+            stage=manifests[0].stage,
+            num_in=sum(manifest.num_in for manifest in manifests),
+            num_out=sum(manifest.num_out for manifest in manifests),
+            rejected=dict(sorted(rejected.items())),
+        )

@@ -89,6 +89,35 @@ class GroundedCaption(Record):
     phrases: list[GroundedPhrase]
 
 
+class IndexedPhrase(GroundedPhrase):
+    """A phrase in the index of a shard, see `SHARDS.md`; what is not there is null.
+
+    Attributes:
+        score: The best of its scores.
+        mask: Name of its mask in the tar, which holds it as `<key>.<mask>`.
+        mask_area: Pixels of its mask.
+        mask_share: Share of the image that its mask covers.
+    """
+
+    score: float | None
+    mask: str | None
+    mask_area: int | None
+    mask_share: float | None
+
+
+class IndexedCaption(Record):
+    """A sample in the index of a shard; the tar holds its image as `<key>.<image>`."""
+
+    key: str
+    image_path: str
+    image_sha256: str
+    image: str
+    width: int
+    height: int
+    caption: str
+    phrases: list[IndexedPhrase]
+
+
 class GeneratedImage(Record):
     """An image that was generated, by prompt and round."""
 
@@ -141,32 +170,37 @@ PARSED_SCHEMA = pa.schema(
         pa.field("phrases", pa.list_(pa.struct(_PHRASE))),
     ]
 )
+_GROUNDED_PHRASE = [
+    *_PHRASE,
+    pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+    pa.field("scores", pa.list_(pa.float32())),
+    pa.field("mask_counts", pa.string()),
+]
 GROUNDED_SCHEMA = pa.schema(
     [
         *_IMAGE,
         *_SIZE,
         pa.field("caption", pa.string()),
-        pa.field(
-            "phrases",
-            pa.list_(
-                pa.struct(
-                    [
-                        *_PHRASE,
-                        pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4))),
-                        pa.field("scores", pa.list_(pa.float32())),
-                        pa.field("mask_counts", pa.string()),
-                    ]
-                )
-            ),
-        ),
+        pa.field("phrases", pa.list_(pa.struct(_GROUNDED_PHRASE))),
     ]
 )
-"""Index of a shard: everything of its samples but the image bytes.
-
-The tar beside it holds the image's bytes as they came, or, where plain decoding would not give what
-the models saw (EXIF rotation, transparency, 16 bits, formats other than JPEG, PNG and WebP), an
-upright RGB PNG of it; so `image_sha256` need not be the digest of the bytes in the tar.
-"""
+_INDEXED_PHRASE = [
+    *_GROUNDED_PHRASE,
+    pa.field("score", pa.float32()),
+    pa.field("mask", pa.string()),
+    pa.field("mask_area", pa.int64()),
+    pa.field("mask_share", pa.float64()),
+]
+INDEX_SCHEMA = pa.schema(
+    [
+        *_IMAGE,
+        pa.field("image", pa.string(), nullable=False),
+        *_SIZE,
+        pa.field("caption", pa.string()),
+        pa.field("phrases", pa.list_(pa.struct(_INDEXED_PHRASE))),
+    ]
+)
+"""Index of a shard: everything of its samples but the image bytes, see `SHARDS.md`."""
 
 DETECTION_SCHEMA = pa.schema(
     [

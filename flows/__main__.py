@@ -98,13 +98,16 @@ def _reproduce(settings: ReproduceConfig) -> None:
     run = state.state_details.flow_run_id
     print(f"\nreport    {result.report_path}")
     print(f"data set  {result.dataset}")
+    print(f"its card  {result.dataset_report_path}")
     print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
 
 
 def _curate(settings: CurateConfig) -> None:
     from flows.curate import curate
 
-    print(f"\ndata set  {curate(settings)}")
+    result = curate(settings)
+    print(f"\nreport    {result.report_path}")
+    print(f"data set  {result.dataset}")
 
 
 def _import_masks(settings: ImportMasksConfig) -> None:

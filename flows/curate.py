@@ -4,6 +4,7 @@ from prefect import flow
 
 from data_schemas.configs.curate_config import CurateConfig
 from tasks.describe_dataset import describe_dataset
+from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
 from tasks.mask_nouns import mask_nouns
 from tasks.parse_nouns import parse_nouns
 from tasks.prepare_source import prepare_source
@@ -20,11 +21,11 @@ POCKET = CurateConfig.load("pocket")
     flow_run_name="curate {config.caption_set} ({config.profile})",
     task_runner=ONE_AT_A_TIME,
 )
-def curate(config: CurateConfig = POCKET) -> str:
+def curate(config: CurateConfig = POCKET) -> CuratedSet:
     """Choose images, rank their captions, find and mask the nouns, and write shards.
 
     Returns:
-        The key of the data set in the store, which `finetune` takes.
+        The key of the data set in the store, which `finetune` takes, and where its report lies.
     """
     source = prepare_source(config)
     selected = select_partitions(source, config)
@@ -32,4 +33,6 @@ def curate(config: CurateConfig = POCKET) -> str:
     parsed = parse_nouns(ranked, config)
     grounded = mask_nouns(source, parsed, config)
     shards = write_shards(source, grounded, config)
-    return describe_dataset(shards, config)
+    dataset = describe_dataset(shards, config)
+    made = [*selected, *ranked, *parsed, *grounded]
+    return draw_dataset_card(dataset, made, config.caption_set, config.card)

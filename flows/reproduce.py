@@ -19,16 +19,16 @@ def reproduce(config: ReproduceConfig = POCKET) -> Reproduction:
     """Make a data set, fine-tune on it, and compare the model with the base on MultiGen.
 
     Returns:
-        The data set, the scores of all models, and where the report lies.
+        The data set, the scores of all models, and where the reports of both lie.
     """
     check_machine(config.finetune)
-    dataset = curate(config.curate)
+    curated = curate(config.curate)
     models = [base_model(config.finetune)]
     if config.denoising_baseline:
-        plain = finetune(dataset, denoising_alone(config.finetune), "denoising")
+        plain = finetune(curated.dataset, denoising_alone(config.finetune), "denoising")
         models.append(ModelUnderTest(label="denoising", stored=plain))
-    grounded = finetune(dataset, config.finetune, "grounded")
+    grounded = finetune(curated.dataset, config.finetune, "grounded")
     models.append(ModelUnderTest(label="grounded", stored=grounded))
     scores = evaluate(models, config.evaluate)
     attention = draw_attention(models, config.evaluate)
-    return compare_models(dataset, models, scores, attention, config)
+    return compare_models(curated, models, scores, attention, config)

@@ -4,6 +4,7 @@ import base64
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
 
@@ -13,11 +14,14 @@ from tokencompose_core.store.rejections import check_rejected_fraction
 # Prefect stores every payload twice and lists all of them at once, so cards are kept small.
 MOST_IMAGE_BYTES = 120_000
 _MOST_ROWS = 100
-_SHEETS = ("sheet.jpg", "losses.png", "samples.jpg", "nouns.jpg", "layers.jpg")
+_SHEETS = ("distributions.png", "sheet.jpg", "losses.png", "samples.jpg", "nouns.jpg", "layers.jpg")
 
 
 def close_stage(
-    outcomes: Sequence[Outcome], subject: str, max_rejected_fraction: float = 1.0
+    outcomes: Sequence[Outcome],
+    subject: str,
+    max_rejected_fraction: float = 1.0,
+    note: str = "",
 ) -> None:
     """Publish the card of a stage, and fail if too many samples were left out.
 
@@ -25,26 +29,30 @@ def close_stage(
         outcomes: The stage's outputs.
         subject: Caption set or model that the card's history belongs to.
         max_rejected_fraction: Largest share of samples that may be missing.
+        note: Markdown below the card's heading.
 
     Raises:
         TooManyRejectedError: If more are; the outputs stay in the store.
     """
     stage = outcomes[0].manifest.stage
     create_markdown_artifact(
-        key=f"{stage}-{subject}", markdown=stage_card(outcomes), description=f"{stage}: {subject}"
+        key=f"{stage}-{subject}",
+        markdown=stage_card(outcomes, note),
+        description=f"{stage}: {subject}",
     )
     num_in = sum(outcome.manifest.num_in for outcome in outcomes)
     check_rejected_fraction(stage, num_in, _rejected(outcomes), max_rejected_fraction)
 
 
-def stage_card(outcomes: Sequence[Outcome]) -> str:
-    """The markdown of a stage's card."""
+def stage_card(outcomes: Sequence[Outcome], note: str = "") -> str:
+    """The markdown of a stage's card, with a note below its heading."""
     manifests = [outcome.manifest for outcome in outcomes]
     states = Counter(outcome.state for outcome in outcomes)
     rejected = _rejected(outcomes)
     lines = [
         f"# {manifests[0].stage}",
         "",
+        *([note, ""] if note else []),
         "| in | out | computed | Cached | Reused |",
         "|---|---|---|---|---|",
         f"| {sum(m.num_in for m in manifests)} | {sum(m.num_out for m in manifests)}"
@@ -72,6 +80,11 @@ def stage_card(outcomes: Sequence[Outcome]) -> str:
     if len(outcomes) > _MOST_ROWS:
         lines.append(f"| and {len(outcomes) - _MOST_ROWS} more | | | | |")
     return "\n".join(lines)
+
+
+def link_to_report(path: Path) -> str:
+    """A note that says where a page lies: browsers follow no link from a server to a file."""
+    return f"The whole page, to be opened in a browser: [{path.name}]({path.as_uri()}), `{path}`"
 
 
 def picture(content: bytes, kind: str, alt: str) -> str:

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from data_schemas.manifest import Manifest
-from tasks.cards import close_stage, format_figure
+from tasks.cards import close_stage, format_figure, link_to_report
 from tasks.draw_attention import SHEETS
+from tasks.draw_dataset_card import CuratedSet
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
 from tasks.score_multigen import ModelScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
@@ -27,6 +28,7 @@ class Reproduction(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
+    dataset_report_path: str
     scores: list[ModelScore]
     report_path: str
 
@@ -158,7 +160,7 @@ def denoising_alone(config: FinetuneConfig) -> FinetuneConfig:
 
 
 def compare_models(
-    dataset: str,
+    curated: CuratedSet,
     models: list[ModelUnderTest],
     scores: list[ModelScore],
     attention: Input,
@@ -167,9 +169,18 @@ def compare_models(
     """Write the report of a reproduction."""
     title = f"{config.curate.caption_set}, profile {config.profile}"
     spec = ReportSpec(
-        dataset=dataset, title_text=title, models=models, scores=scores, attention=attention
+        dataset=curated.dataset,
+        title_text=title,
+        models=models,
+        scores=scores,
+        attention=attention,
     )
     outcomes = run_stage(write_report, [spec])
-    close_stage(outcomes, config.curate.caption_set)
     path = open_store().path(outcomes[0].manifest, REPORT_NAME)
-    return Reproduction(dataset=dataset, scores=scores, report_path=str(path))
+    close_stage(outcomes, config.curate.caption_set, note=link_to_report(path))
+    return Reproduction(
+        dataset=curated.dataset,
+        dataset_report_path=curated.report_path,
+        scores=scores,
+        report_path=str(path),
+    )

@@ -17,13 +17,14 @@ from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import read_table
 
 SHARD_NAME = "shard.tar"
+INDEX_NAME = "index.parquet"
 
 
 class ShardSpec(Spec):
     """A partition of grounded captions to pack."""
 
     stage: ClassVar[str] = "shard"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     images_dir: str
     grounded: Input
@@ -44,7 +45,7 @@ def shard_partition(spec: ShardSpec) -> Manifest | State:
     """Pack images, captions and masks.
 
     Reads: a partition of grounded captions, and their images.
-    Writes: `shard.tar` in WebDataset's layout and `index.parquet`.
+    Writes: `shard.tar` in WebDataset's layout and `index.parquet`, see `data_schemas/SHARDS.md`.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:

@@ -226,6 +226,19 @@ class MaskConfig(Settings):
     batch_size: Count
 
 
+class CardConfig(Settings):
+    """What the card of the data set shows."""
+
+    seed: Annotated[int, Field(description="Chooses the samples that are shown; try another.")]
+    num_samples: Annotated[int, Field(ge=0, le=100, description="Samples with their masks.")]
+    num_phrases: Annotated[
+        int, Field(ge=0, le=100, description="Phrases of the lowest, and of the highest score.")
+    ]
+    least_occurrences: Annotated[
+        Count, Field(description="Nouns that occur less are not called well or badly grounded.")
+    ]
+
+
 class CurateConfig(FlowConfig):
     """Choose images, rank captions, find nouns, mask them, write shards."""
 
@@ -237,6 +250,7 @@ class CurateConfig(FlowConfig):
     rank: RankConfig
     parse: ParseConfig
     mask: MaskConfig
+    card: CardConfig
     max_rejected_fraction: Annotated[
         Share, Field(description="A stage fails if more of its samples than this are left out.")
     ]

@@ -94,7 +94,9 @@ def test_first_run_computes_everything_and_reports_what_it_left_out(run, world):
         "Completed"
     }
     stages = [line[1] for line in first.lines]
-    assert stages[:8] == ["world", "select", "rank", "parse", "mask", "shard", "dataset", "encode"]
+    curated = ["world", "select", "rank", "parse", "mask", "shard", "dataset", "card"]
+    assert stages[: len(curated)] == curated
+    assert "A phrase is grounded" in Path(result.dataset_report_path).read_text()
     assert stages[-1] == "report"
     assert "1 caption-empty, 1 image-missing" in first.rejected("select")
     assert "1 image-unreadable" in first.rejected("rank")
@@ -136,7 +138,7 @@ def test_what_was_deleted_is_made_again_and_nothing_else(run, world):
     assert third.made("shard") == {"Completed": 1, "Reused": len(shards) - 1}
     assert third.made("mask") == {"Completed": 1, "Reused": len(masks) - 1}
     kept = {"world", "select", "rank", "parse", "encode", "finetune", "generate", "detect"}
-    for stage in kept | {"attention"}:
+    for stage in kept | {"card", "attention"}:
         assert set(third.made(stage)) <= {"Reused", "Cached"}, stage
     assert entries(store) == before
 
@@ -159,7 +161,7 @@ def test_threshold_redoes_masks_and_what_follows_but_not_captions(run):
     _, changed = run(curate=curate)
     for stage in ("world", "select", "rank", "parse"):
         assert set(changed.made(stage)) == {"Cached"}
-    assert set(changed.made("mask")) == {"Completed"}
+    assert set(changed.made("mask")) == set(changed.made("card")) == {"Completed"}
 
 
 def test_detection_threshold_redoes_the_score_alone(run):

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,3 +47,13 @@ def read_shard(path: Path) -> Iterator[GroundedSample]:
             spans=[(phrase["start"], phrase["end"]) for phrase in grounded],
             masks=[np.asarray(Image.open(io.BytesIO(record[p["mask"]]))) for p in grounded],
         )
+
+
+def read_members(path: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Some files of a shard, by their names in the tar; of the others only headers are read."""
+    with tarfile.open(path, "r:") as tar:
+        return {
+            member.name: stream.read()
+            for member in tar
+            if member.name in names and (stream := tar.extractfile(member)) is not None
+        }

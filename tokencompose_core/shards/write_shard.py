@@ -8,10 +8,16 @@ from pathlib import Path
 import webdataset
 from PIL import Image
 
-from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption
+from data_schemas.records import (
+    INDEX_SCHEMA,
+    GroundedCaption,
+    GroundedPhrase,
+    IndexedCaption,
+    IndexedPhrase,
+)
 from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.open_image import encode_for_shard
-from tokencompose_core.store.run_lengths import decode_mask
+from tokencompose_core.store.run_lengths import decode_mask, mask_area
 from tokencompose_core.store.tables import write_table
 
 SHARD_NAME = "shard.tar"
@@ -19,7 +25,7 @@ INDEX_NAME = "index.parquet"
 
 
 def write_shard(folder: Path, samples: Sequence[GroundedCaption], images_dir: Path) -> None:
-    """Write `shard.tar` and `index.parquet`.
+    """Write `shard.tar` and `index.parquet`, whose layout `data_schemas/SHARDS.md` describes.
 
     A sample has the image (`<key>.jpg`), the caption with its phrases (`<key>.json`) and a 1-bit
     PNG of the image's size for every grounded phrase (`<key>.<phrase>.png`). The image's bytes are
@@ -34,6 +40,7 @@ def write_shard(folder: Path, samples: Sequence[GroundedCaption], images_dir: Pa
     Raises:
         ValueError: If an image is not the one that was selected.
     """
+    index = []
     with webdataset.TarWriter(str(folder / SHARD_NAME), encoder=False, mtime=0.0) as writer:
         for sample in samples:
             path = images_dir / sample.image_path
@@ -50,9 +57,38 @@ def write_shard(folder: Path, samples: Sequence[GroundedCaption], images_dir: Pa
             for number, phrase in enumerate(sample.phrases):
                 if phrase.mask_counts:
                     mask = decode_mask(phrase.mask_counts, sample.height, sample.width)
-                    record[f"{number}.png"] = _png(mask)
+                    record[_mask_name(number)] = _png(mask)
             writer.write(record)
-    write_table(folder / INDEX_NAME, samples, GROUNDED_SCHEMA)
+            index.append(index_row(sample, suffix))
+    write_table(folder / INDEX_NAME, index, INDEX_SCHEMA)
+
+
+def _mask_name(number: int) -> str:
+    """Name of a phrase's mask within its sample."""
+    return f"{number}.png"
+
+
+def index_row(sample: GroundedCaption, suffix: str) -> IndexedCaption:
+    """The row of a sample in the index; the tar holds its image as `<key>.<suffix>`."""
+    return IndexedCaption(
+        **sample.model_dump(exclude={"phrases"}),
+        image=suffix,
+        phrases=[
+            _index_phrase(phrase, number, sample.height, sample.width)
+            for number, phrase in enumerate(sample.phrases)
+        ],
+    )
+
+
+def _index_phrase(phrase: GroundedPhrase, number: int, height: int, width: int) -> IndexedPhrase:
+    area = mask_area(phrase.mask_counts, height, width) if phrase.mask_counts else None
+    return IndexedPhrase(
+        **phrase.model_dump(),
+        score=max(phrase.scores, default=None),
+        mask=None if area is None else _mask_name(number),
+        mask_area=area,
+        mask_share=None if area is None else area / (height * width),
+    )
 
 
 def _describe(sample: GroundedCaption) -> dict:
@@ -62,7 +98,7 @@ def _describe(sample: GroundedCaption) -> dict:
         "height": sample.height,
         "phrases": [
             phrase.model_dump(exclude={"mask_counts"})
-            | {"mask": f"{number}.png" if phrase.mask_counts else None}
+            | {"mask": _mask_name(number) if phrase.mask_counts else None}
             for number, phrase in enumerate(sample.phrases)
         ],
     }

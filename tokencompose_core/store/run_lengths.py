@@ -15,3 +15,8 @@ def decode_mask(counts: str, height: int, width: int) -> Bool[np.ndarray, "heigh
     return coco_mask.decode({"counts": counts.encode("ascii"), "size": [height, width]}).astype(
         bool
     )
+
+
+def mask_area(counts: str, height: int, width: int) -> int:
+    """Pixels of the mask that `encode_mask` wrote, without decoding it."""
+    return int(coco_mask.area({"counts": counts.encode("ascii"), "size": [height, width]}))

@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -5,8 +6,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from data_schemas.records import GroundedCaption, GroundedPhrase
-from tokencompose_core.shards.read_shard import read_shard
+from data_schemas.records import GroundedCaption, GroundedPhrase, IndexedCaption
+from tokencompose_core.shards.read_shard import read_members, read_shard
 from tokencompose_core.shards.write_shard import INDEX_NAME, SHARD_NAME, write_shard
 from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.run_lengths import encode_mask
@@ -65,7 +66,34 @@ def test_samples_come_back_with_their_grounded_phrases(tmp_path, samples):
     assert again[0].spans == [(7, 10)]
     assert np.array_equal(again[0].masks[0], MASK)
     assert again[0].image.size == (16, 12)
-    assert read_table(tmp_path / INDEX_NAME, GroundedCaption) == samples
+
+
+def test_index_holds_the_samples_and_what_one_may_ask_for(tmp_path, samples):
+    write_shard(tmp_path, samples, tmp_path / "images")
+    rows = read_table(tmp_path / INDEX_NAME, IndexedCaption)
+    for row, sample in zip(rows, samples, strict=True):
+        kept = row.model_dump(exclude={"image", "phrases"})
+        assert kept == sample.model_dump(exclude={"phrases"})
+        for phrase, written in zip(row.phrases, sample.phrases, strict=True):
+            computed = {"score", "mask", "mask_area", "mask_share"}
+            assert phrase.model_dump(exclude=computed) == written.model_dump()
+    bare, grounded = rows[0].phrases
+    assert (bare.score, bare.mask, bare.mask_area, bare.mask_share) == (None, None, None, None)
+    assert (grounded.score, grounded.mask_area) == (0.5, MASK.sum())
+    assert grounded.mask_share == MASK.mean()
+    names = [f"{rows[0].key}.{name}" for name in (rows[0].image, grounded.mask)]
+    members = read_members(tmp_path / SHARD_NAME, names)
+    assert members[names[0]] == (tmp_path / "images" / samples[0].image_path).read_bytes()
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(members[names[1]]))), MASK)
+
+
+def test_phrase_with_a_mask_and_no_score_is_indexed(tmp_path, samples):
+    bare, cat = samples[0].phrases
+    unscored = cat.model_copy(update={"boxes": [], "scores": []})
+    sample = samples[0].model_copy(update={"phrases": [bare, unscored]})
+    write_shard(tmp_path, [sample], tmp_path / "images")
+    phrase = read_table(tmp_path / INDEX_NAME, IndexedCaption)[0].phrases[1]
+    assert (phrase.score, phrase.mask, phrase.mask_area) == (None, "1.png", MASK.sum())
 
 
 def test_shard_may_be_empty(tmp_path):
