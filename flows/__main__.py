@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
@@ -14,6 +15,9 @@ from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server, ui_url
+
+if TYPE_CHECKING:
+    from tasks.draw_dataset_card import CuratedSet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,15 +109,18 @@ def _reproduce(settings: ReproduceConfig) -> None:
 def _curate(settings: CurateConfig) -> None:
     from flows.curate import curate
 
-    result = curate(settings)
-    print(f"\nreport    {result.report_path}")
-    print(f"data set  {result.dataset}")
+    _print_set(curate(settings))
 
 
 def _import_masks(settings: ImportMasksConfig) -> None:
     from flows.import_masks import import_masks
 
-    print(f"\ndata set  {import_masks(settings)}")
+    _print_set(import_masks(settings))
+
+
+def _print_set(made: "CuratedSet") -> None:
+    print(f"\nreport    {made.report_path}")
+    print(f"data set  {made.dataset}")
 
 
 def _print_figures(report) -> None:

@@ -4,6 +4,7 @@ from prefect import flow
 
 from data_schemas.configs.import_masks_config import ImportMasksConfig
 from tasks.describe_dataset import describe_dataset
+from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
 from tasks.import_masks import import_partitions, prepare_listed_source
 from tasks.select_images import select_partitions
 from tasks.stage import ONE_AT_A_TIME
@@ -15,14 +16,15 @@ from tasks.write_shards import write_shards
     flow_run_name="import-masks {config.caption_set}",
     task_runner=ONE_AT_A_TIME,
 )
-def import_masks(config: ImportMasksConfig) -> str:
+def import_masks(config: ImportMasksConfig) -> CuratedSet:
     """Read images, nouns and masks as TokenCompose released them, and write shards.
 
     Returns:
-        The key of the data set in the store, which `finetune` takes.
+        The key of the data set in the store, which `finetune` takes, and where its report lies.
     """
     source = prepare_listed_source(config)
     selected = select_partitions(source, config)
     grounded = import_partitions(source, selected, config)
     shards = write_shards(source, grounded, config)
-    return describe_dataset(shards, config)
+    dataset = describe_dataset(shards, config)
+    return draw_dataset_card(dataset, [*selected, *grounded], config.caption_set, config.card)

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from data_schemas.configs.curate_config import (
     CaptionSetName,
+    CardConfig,
     ImageLimits,
     SelectConfig,
     Share,
@@ -46,6 +47,7 @@ class ImportMasksConfig(Settings):
         Share, Field(description="A stage fails if more of its samples than this are left out.")
     ] = 0.2
     image_limits: ImageLimits = ImageLimits()
+    card: CardConfig = CardConfig(seed=1, num_samples=12, num_phrases=8, least_occurrences=20)
 
     @property
     def select(self) -> SelectConfig:

@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.manifest import Manifest
-from data_schemas.records import GroundedCaption
+from data_schemas.records import IndexedCaption
 from data_schemas.rejections import PHRASE_REASONS, Rejection
 from flows.import_masks import import_masks
 from tasks.describe_dataset import read_dataset
@@ -53,7 +53,7 @@ def store(tmp_path_factory) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def dataset(released, store) -> str:
-    return import_masks(ImportMasksConfig(**released.config))
+    return import_masks(ImportMasksConfig(**released.config)).dataset
 
 
 def manifests(store: Store, stage: str) -> list[Manifest]:
@@ -138,7 +138,7 @@ def test_index_has_the_tight_box_of_each_mask_and_no_score(released, store, data
     rows = [
         row
         for folder in shards(store, dataset)
-        for row in read_table(folder / INDEX_NAME, GroundedCaption)
+        for row in read_table(folder / INDEX_NAME, IndexedCaption)
     ]
     assert len(rows) == len(released.masks)
     for row in rows:
@@ -160,9 +160,9 @@ def test_index_has_the_tight_box_of_each_mask_and_no_score(released, store, data
 
 def test_second_run_computes_nothing(released, store, dataset, capsys):
     capsys.readouterr()
-    assert import_masks(ImportMasksConfig(**released.config)) == dataset
+    assert import_masks(ImportMasksConfig(**released.config)).dataset == dataset
     made = states(capsys.readouterr().out)
-    assert list(made) == ["select", "import", "shard", "dataset"]
+    assert list(made) == ["select", "import", "shard", "dataset", "card"]
     assert all(re.fullmatch(r"\d+ Cached", state) for state in made.values()), made
 
 
@@ -174,7 +174,7 @@ def test_one_changed_mask_redoes_its_partition_only(released, store, dataset, ca
     imsave(path, changed, cmap="gray")
     capsys.readouterr()
     try:
-        other = import_masks(ImportMasksConfig(**released.config))
+        other = import_masks(ImportMasksConfig(**released.config)).dataset
     finally:
         path.write_bytes(content)
     made = states(capsys.readouterr().out)
@@ -184,7 +184,7 @@ def test_one_changed_mask_redoes_its_partition_only(released, store, dataset, ca
 
 
 def test_black_masks_may_stand_for_nothing(released, store, dataset):
-    other = import_masks(ImportMasksConfig(**released.config, black_masks="none"))
+    other = import_masks(ImportMasksConfig(**released.config, black_masks="none")).dataset
     found = samples(store, other)["black"]
     assert [found.caption[a:b] for a, b in found.spans] == ["cat"]
     black = "room: seg/black/mask_black_room.png is black"
