@@ -27,10 +27,12 @@ from tokencompose_core.captions.clip import Clip, score_captions
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import (
+    PackagedGroundingDino,
     build_grounding_dino,
     keep_texts_apart,
     load_grounding_dino_config,
 )
+from tokencompose_core.masking.sam_hq import PackagedSamHq
 from tokencompose_core.nouns.tagger import find_noun_phrases, load_tagger
 from tokencompose_core.store.open_image import open_image
 
@@ -50,7 +52,7 @@ def build_clip() -> Clip:
     return Clip(model.eval(), preprocess, open_clip.get_tokenizer(PAPER.rank.model), "cpu")
 
 
-def build_detector() -> torch.nn.Module:
+def build_detector() -> PackagedGroundingDino:
     """Grounding DINO at its full size; words come from the pocket world's tokenizer."""
     with tempfile.TemporaryDirectory() as folder:
         BertModel(BertConfig()).save_pretrained(folder)
@@ -58,7 +60,7 @@ def build_detector() -> torch.nn.Module:
         config = load_grounding_dino_config(require(PAPER.mask.detector_config), folder)
         model = build_grounding_dino(config)
     keep_texts_apart(model)
-    return model.eval()
+    return PackagedGroundingDino(model.eval())
 
 
 def main() -> None:
@@ -96,8 +98,8 @@ def main() -> None:
     kept = [number for number, own in enumerate(phrases) if own]
 
     started = time.perf_counter()
-    detector, segmenter = build_detector(), sam_model_registry["vit_h"]().eval()
-    million = [sum(p.numel() for p in m.parameters()) / 1e6 for m in (detector, segmenter)]
+    detector, segmenter = build_detector(), PackagedSamHq(sam_model_registry["vit_h"]().eval())
+    million = [sum(p.numel() for p in m.model.parameters()) / 1e6 for m in (detector, segmenter)]
     say("build the rest", started, f"{million[0]:.0f} M and {million[1]:.0f} M")
     started = time.perf_counter()
     settings = PAPER.mask
