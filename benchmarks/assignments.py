@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from groundingdino.util.utils import get_phrases_from_posmap
 from torchvision.ops import box_convert
 
@@ -33,7 +32,9 @@ from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.masking.detect_phrases import prepare_image
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import load_grounding_dino
-from tokencompose_core.masking.sam_hq import load_sam_hq, segment_boxes
+from tokencompose_core.masking.protocols import Detector, Segmenter
+from tokencompose_core.masking.sam_hq import load_sam_hq
+from tokencompose_core.masking.segment_boxes import segment_boxes
 from tokencompose_core.pocket.categories import CATEGORIES
 from tokencompose_core.pocket.floors.held_out import HeldOut, draw_held_out
 from tokencompose_core.pocket.floors.overlap import mask_iou
@@ -55,7 +56,11 @@ Masks = dict[str, np.ndarray]
 
 @torch.inference_mode()
 def released_masks(
-    detector: GroundingDINO, segmenter, item: HeldOut, nouns: Sequence[str], order: random.Random
+    detector: Detector,
+    segmenter: Segmenter,
+    item: HeldOut,
+    nouns: Sequence[str],
+    order: random.Random,
 ) -> Masks:
     """Variant (b)."""
     # The released code takes the nouns out of a set, in an order that differs from run to run.
@@ -64,10 +69,9 @@ def released_masks(
     prompt = " . ".join(words).lower().strip()
     prompt = prompt if prompt.endswith(".") else f"{prompt}."
     pixels = prepare_image(item.image, CONFIG.short_side, CONFIG.long_side)
-    output = detector(pixels[None], captions=[prompt])
-    probabilities = output["pred_logits"].sigmoid()[0]
+    (probabilities,), (boxes,) = detector.detect(pixels[None], [prompt])
     kept = probabilities.amax(dim=1) > CONFIG.box_threshold
-    corners = box_convert(output["pred_boxes"][0][kept], "cxcywh", "xyxy")
+    corners = box_convert(boxes[kept], "cxcywh", "xyxy")
     corners = corners * torch.tensor(item.image.size).repeat(2)
     tokens = detector.tokenizer(prompt)
     labels = [
@@ -103,7 +107,7 @@ def match_label(label: str, words: Sequence[str]) -> str | None:
 
 
 def our_masks(
-    detector: GroundingDINO, segmenter, held_out: Sequence[HeldOut], nouns, prompting: str
+    detector: Detector, segmenter: Segmenter, held_out: Sequence[HeldOut], nouns, prompting: str
 ) -> Iterator[Masks]:
     """Variants (a) and (c)."""
     phrases = [[NounPhrase(text=noun, start=0, end=0) for noun in words] for words in nouns]

@@ -39,7 +39,8 @@ from tokencompose_core.masking.detect_phrases import batch_equal, prepare_image
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import load_grounding_dino
 from tokencompose_core.masking.prompts import build_prompt
-from tokencompose_core.masking.sam_hq import load_sam_hq, prepare_for_segmenter
+from tokencompose_core.masking.sam_hq import load_sam_hq
+from tokencompose_core.masking.segment_boxes import prepare_for_segmenter
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.open_image import open_image
 from tokencompose_core.store.tables import write_table
@@ -99,7 +100,7 @@ class Case:
             for batch in batch_equal([p.shape for p in pixels], self.batch_size)
         ]
         found = self.ground()
-        transform = SamPredictor(self.segmenter).transform
+        transform = SamPredictor(self.segmenter.model).transform
         segmented = []
         for index, image in enumerate(images):
             distinct = {tuple(box) for phrase in found[index] for box in phrase.boxes}
@@ -107,7 +108,7 @@ class Case:
                 boxes = torch.tensor(sorted(distinct))
                 boxes = transform.apply_boxes_torch(boxes, (image.height, image.width))
                 resized = prepare_for_segmenter(self.segmenter, image)
-                segmented.append((self.segmenter.preprocess(resized[None]), boxes))
+                segmented.append((self.segmenter.model.preprocess(resized[None]), boxes))
         return batches, segmented
 
 
@@ -134,7 +135,7 @@ def ours(case: Case) -> None:
 @torch.no_grad()
 def released(case: Case) -> None:
     """From files to files, as the released code does."""
-    predictor = SamPredictor(case.segmenter)
+    predictor = SamPredictor(case.segmenter.model)
     for path, phrases in zip(case.paths, case.phrases, strict=True):
         folder = case.folder / "seg" / path.stem
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,8 +144,7 @@ def released(case: Case) -> None:
         pixels = prepare_image(image, CONFIG.short_side, CONFIG.long_side)
         image.save(folder / "src.jpg")
         prompt = " . ".join(dict.fromkeys(p.text for p in phrases)).lower() + "."
-        output = case.detector(pixels[None], captions=[prompt])
-        probabilities = output["pred_logits"].sigmoid()[0]
+        (probabilities,), (boxes,) = case.detector.detect(pixels[None], [prompt])
         kept = probabilities.amax(dim=1) > CONFIG.box_threshold
         tokens = case.detector.tokenizer(prompt)
         labels = [
@@ -155,7 +155,7 @@ def released(case: Case) -> None:
         predictor.set_image(array)
         if not labels:
             continue
-        boxes = box_convert(output["pred_boxes"][0][kept], "cxcywh", "xyxy")
+        boxes = box_convert(boxes[kept], "cxcywh", "xyxy")
         boxes = boxes * torch.tensor(image.size).repeat(2)
         masks, _, _ = predictor.predict_torch(
             point_coords=None,
@@ -175,8 +175,8 @@ def limit(case: Case) -> None:
     """Forward passes alone."""
     batches, segmented = case.prepared
     for pixels, prompts in batches:
-        case.detector(pixels, captions=prompts)
-    segmenter = case.segmenter
+        case.detector.model(pixels, captions=prompts)
+    segmenter = case.segmenter.model
     for pixels, boxes in segmented:
         features, early = segmenter.image_encoder(pixels)
         sparse, dense = segmenter.prompt_encoder(points=None, boxes=boxes, masks=None)

@@ -1,22 +1,22 @@
 """Stage `mask`: boxes and masks of the nouns."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect import task
 from prefect.client.schemas.objects import State
 
-from data_schemas.configs.curate_config import CurateConfig, MaskConfig
+from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.mask_config import MaskConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase, ParsedCaption
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
+from tasks.mask_models import load_detector, load_segmenter, model_parts
 from tasks.prepare_source import Source
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
-from tokencompose_core.checkpoints.locate import identity, local_or_hub, locate, require
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import write_rejections
 from tokencompose_core.store.tables import read_table, write_table
@@ -39,40 +39,25 @@ class MaskSpec(Spec):
     device: Device
 
     def parts(self) -> dict[str, Any]:
-        """The captions, the images by their digests in them, both models and the thresholds."""
+        """The captions, the images by their digests in them, both models and the thresholds.
+
+        Less than float32 counts with its limit, below which there is no output.
+        """
         settings = self.settings
-        return {
+        parts = model_parts(settings) | {
             "parsed": self.parsed.digest,
-            "detector": identity(settings.detector_checkpoint),
-            "detector_config": identity(settings.detector_config),
-            "text_encoder": identity(settings.text_encoder),
-            "segmenter": identity(settings.segmenter_checkpoint),
-            "segmenter_config": identity(settings.segmenter_config),
             "thresholds": [settings.box_threshold, settings.text_threshold, settings.nms_threshold],
             "sides": [settings.short_side, settings.long_side],
             "prompting": settings.prompting,
         }
+        if settings.precision != "float32":
+            parts["precision"] = [settings.precision, settings.min_precision_iou]
+        return parts
 
     @property
     def title(self) -> str:
         """Stage and partition."""
         return f"mask {self.part}"
-
-
-@lru_cache(maxsize=1)
-def _detector(config: str, checkpoint: str, text_encoder: str, device: str):
-    from tokencompose_core.masking.grounding_dino import load_grounding_dino
-
-    return load_grounding_dino(
-        require(config), require(checkpoint), local_or_hub(text_encoder), device=device
-    )
-
-
-@lru_cache(maxsize=1)
-def _segmenter(config: str, checkpoint: str, device: str):
-    from tokencompose_core.masking.sam_hq import load_sam_hq
-
-    return load_sam_hq(locate(config) or config, require(checkpoint), device=device)
 
 
 @task(name="mask-nouns", **STAGE_OPTIONS)
@@ -86,21 +71,19 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.masking.ground_phrases import ground_phrases
+        from tokencompose_core.masking.precision import PrecisionCheck
         from tokencompose_core.reports.contact_sheet import draw_mask_sheet
         from tokencompose_core.store.open_image import open_image
 
         settings = spec.settings
         device = resolve_device(spec.device)
-        detector = _detector(
-            settings.detector_config, settings.detector_checkpoint, settings.text_encoder, device
-        )
-        segmenter = _segmenter(settings.segmenter_config, settings.segmenter_checkpoint, device)
+        precision = PrecisionCheck(settings.precision, settings.min_precision_iou)
         parsed = read_table(spec.parsed.path(store), ParsedCaption)
         found: dict[int, list[GroundedPhrase]] = {}
         with Progress(spec.title, len(parsed), "images") as progress:
             for index, phrases in ground_phrases(
-                detector,
-                segmenter,
+                load_detector(settings, device),
+                load_segmenter(settings, device),
                 lambda index: open_image(Path(spec.images_dir) / parsed[index].image_path),
                 [(row.width, row.height) for row in parsed],
                 [row.phrases for row in parsed],
@@ -111,6 +94,8 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
                 long_side=settings.long_side,
                 batch_size=settings.batch_size,
                 prompting=settings.prompting,
+                boxes_at_once=settings.boxes_at_once,
+                precision=precision,
             ):
                 found[index] = phrases
                 progress.advance(1)
@@ -130,14 +115,17 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
             [c.phrases for c in shown],
         ).save(folder / SHEET_NAME, quality=85)
         kept = [phrase for caption in grounded for phrase in caption.phrases]
+        facts: dict[str, Any] = {
+            "phrases": len(kept),
+            "phrases_with_mask": sum(bool(phrase.mask_counts) for phrase in kept),
+        }
+        if precision.iou is not None:
+            facts["precision_iou"] = precision.iou
         return {
             "num_in": len(parsed),
             "num_out": len(grounded),
             "rejected": write_rejections(folder, rejections),
-            "facts": {
-                "phrases": len(kept),
-                "phrases_with_mask": sum(bool(phrase.mask_counts) for phrase in kept),
-            },
+            "facts": facts,
         }
 
     return reuse_or_publish(spec, write, {spec.parsed.key: spec.parsed.digest})
@@ -155,14 +143,7 @@ def _rejection(key: str, reason: RejectionReason, detail: str) -> Rejection:
 
 
 def mask_nouns(source: Source, parsed: list[Input], config: CurateConfig) -> list[Input]:
-    """Mask the nouns of every partition.
-
-    Raises:
-        FileNotFoundError: If a checkpoint is missing, before any model is loaded.
-    """
-    require(config.mask.detector_config)
-    require(config.mask.detector_checkpoint)
-    require(config.mask.segmenter_checkpoint)
+    """Mask the nouns of every partition."""
     specs = [
         MaskSpec(
             images_dir=source.images_dir,

@@ -4,10 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from data_schemas.configs.flow_config import FlowConfig, Settings
+from data_schemas.configs.flow_config import Count, FlowConfig, Settings, Share
+from data_schemas.configs.mask_config import MaskConfig
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=1)]
 CaptionSetName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the set, for its cards.")
 ]
@@ -203,26 +202,6 @@ class ParseConfig(Settings):
 
     model: Annotated[str, Field(description="flair model name, or pocket:tagger, or a file.")]
     noun_tags: Annotated[list[str], Field(min_length=1)]
-    batch_size: Count
-
-
-class MaskConfig(Settings):
-    """Grounding DINO and SAM-HQ, which find the masks of the nouns."""
-
-    detector_config: Annotated[str, Field(description="Config file of Grounding DINO.")]
-    detector_checkpoint: Annotated[str, Field(description="Weights of Grounding DINO.")]
-    text_encoder: Annotated[str, Field(description="BERT of Grounding DINO: hub name or folder.")]
-    prompting: Annotated[
-        Literal["caption", "phrase"],
-        Field(description="Nouns in one prompt of the detector: all of a caption, or one."),
-    ]
-    box_threshold: Share
-    text_threshold: Share
-    nms_threshold: Share
-    short_side: Count
-    long_side: Count
-    segmenter_config: Annotated[str, Field(description="SAM-HQ model type, or a config file.")]
-    segmenter_checkpoint: Annotated[str, Field(description="Weights of SAM-HQ.")]
     batch_size: Count
 
 

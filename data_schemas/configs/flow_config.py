@@ -1,11 +1,14 @@
 """What all configs share: frozen, strict, and completed from a profile."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from data_schemas.profiles import load_profile, merge_values
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
 
 
 def _without_required(schema: dict[str, Any]) -> None:

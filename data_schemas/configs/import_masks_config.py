@@ -9,9 +9,8 @@ from data_schemas.configs.curate_config import (
     CardConfig,
     ImageLimits,
     SelectConfig,
-    Share,
 )
-from data_schemas.configs.flow_config import Settings
+from data_schemas.configs.flow_config import Settings, Share
 
 
 class ImportMasksConfig(Settings):

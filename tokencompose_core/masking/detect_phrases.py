@@ -4,7 +4,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
-from groundingdino.models.GroundingDINO.groundingdino import GroundingDINO
 from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
@@ -17,6 +16,7 @@ from tokencompose_core.masking.prompts import (
     phrase_token_masks,
     split_phrases,
 )
+from tokencompose_core.masking.protocols import Detector
 
 Box = tuple[float, float, float, float]
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -54,7 +54,7 @@ def prepare_image(
 
 
 def detect_phrases(
-    model: GroundingDINO,
+    detector: Detector,
     images: Sequence[Image.Image],
     phrases: Sequence[Sequence[str]],
     *,
@@ -71,13 +71,13 @@ def detect_phrases(
     positions in the prompt and not by their spelling.
 
     Args:
-        model: A loaded Grounding DINO.
+        detector: A loaded Grounding DINO.
         images: Pictures of one batch.
         phrases: For each picture, at least one phrase.
         box_threshold: Least score of a box.
         text_threshold: Least score of the phrase that a box is given to.
         nms_threshold: IoU above which boxes of one phrase are reduced to the best.
-        short_side: Pixels of the short side that the model sees.
+        short_side: Pixels of the short side that the detector sees.
         long_side: Most pixels of the long side.
         prompting: Whether all phrases of an image stand in one prompt, or in more if the text
             encoder does not hold them; or each in a prompt of its own.
@@ -89,7 +89,7 @@ def detect_phrases(
         ValueError: If an image has no phrase.
     """
     return detect_in_pixels(
-        model,
+        detector,
         [prepare_image(image, short_side, long_side) for image in images],
         [image.size for image in images],
         phrases,
@@ -101,7 +101,7 @@ def detect_phrases(
 
 @torch.inference_mode()
 def detect_in_pixels(
-    model: GroundingDINO,
+    detector: Detector,
     pixels: Sequence[Float[Tensor, "3 _ _"]],
     sizes: Sequence[tuple[int, int]],
     phrases: Sequence[Sequence[str]],
@@ -115,7 +115,7 @@ def detect_in_pixels(
     Images of equal shape go through the model together, at most as many as are given.
 
     Args:
-        model: A loaded Grounding DINO.
+        detector: A loaded Grounding DINO.
         pixels: Prepared images.
         sizes: Width and height of each image before that.
         phrases: For each image, at least one phrase.
@@ -129,25 +129,22 @@ def detect_in_pixels(
     for index, words in enumerate(phrases):
         if not words:
             raise ValueError(f"image {index} of the batch has no phrase to look for")
-    device = next(model.parameters()).device
     queries = [
         (index, group)
         for index, words in enumerate(phrases)
-        for group in split_phrases(model.tokenizer, words, model.max_text_len, prompting)
+        for group in split_phrases(detector.tokenizer, words, detector.max_text_len, prompting)
     ]
     result: list[list[PhraseBox]] = [[] for _ in pixels]
     for batch in batch_equal([pixels[index].shape for index, _ in queries], len(pixels)):
         asked = [queries[number] for number in batch]
         prompts = [build_prompt([phrases[index][i] for i in group]) for index, group in asked]
-        output = model(
-            torch.stack([pixels[index] for index, _ in asked]).to(device),
-            captions=[prompt for prompt, _ in prompts],
+        probabilities, boxes = detector.detect(
+            torch.stack([pixels[index] for index, _ in asked]), [prompt for prompt, _ in prompts]
         )
-        probabilities = output["pred_logits"].sigmoid().float().cpu()
-        boxes = box_convert(output["pred_boxes"].float().cpu(), "cxcywh", "xyxy")
+        boxes = box_convert(boxes, "cxcywh", "xyxy")
         for row, (index, group) in enumerate(asked):
             prompt, spans = prompts[row]
-            masks = phrase_token_masks(model.tokenizer, prompt, spans, probabilities.shape[-1])
+            masks = phrase_token_masks(detector.tokenizer, prompt, spans, probabilities.shape[-1])
             corners = boxes[row].clamp(0, 1) * torch.tensor(sizes[index]).repeat(2)
             result[index] += [
                 PhraseBox(group[phrase], score, corner)

@@ -1,8 +1,11 @@
 """Build and load Grounding DINO (arXiv:2303.05499) through groundingdino-py."""
 
 import json
+from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from groundingdino.models import build_model
@@ -14,7 +17,39 @@ from groundingdino.models.GroundingDINO.transformer import build_transformer
 from groundingdino.models.GroundingDINO.transformer_vanilla import TransformerEncoderLayer
 from groundingdino.util.misc import clean_state_dict
 from groundingdino.util.slconfig import SLConfig
+from jaxtyping import Float
 from safetensors.torch import load_file
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PackagedGroundingDino:
+    """The model of groundingdino-py, as `Detector` wants it."""
+
+    model: GroundingDINO
+
+    @property
+    def tokenizer(self) -> Any:
+        """The text encoder's."""
+        return self.model.tokenizer
+
+    @property
+    def max_text_len(self) -> int:
+        """Tokens of a prompt that the text encoder reads."""
+        return self.model.max_text_len
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
+
+    def detect(
+        self, pixels: Float[Tensor, "batch 3 height width"], prompts: Sequence[str]
+    ) -> tuple[Float[Tensor, "batch queries tokens"], Float[Tensor, "batch queries 4"]]:
+        """See `Detector`."""
+        output = self.model(pixels.to(self.device), captions=list(prompts))
+        logits, boxes = output["pred_logits"], output["pred_boxes"]
+        return logits.float().sigmoid().cpu(), boxes.float().cpu()
 
 
 def build_grounding_dino(config: SLConfig) -> GroundingDINO:
@@ -50,7 +85,7 @@ def build_grounding_dino(config: SLConfig) -> GroundingDINO:
 
 def load_grounding_dino(
     config_path: Path, checkpoint_path: Path, text_encoder: str, *, device: str = "cpu"
-) -> GroundingDINO:
+) -> PackagedGroundingDino:
     """Load a checkpoint as groundingdino-py publishes it, or one in safetensors.
 
     Args:
@@ -84,7 +119,7 @@ def load_grounding_dino(
             f" {missing[0]}; it does not belong to {config_path}"
         )
     keep_texts_apart(model)
-    return model.to(device).eval()
+    return PackagedGroundingDino(model.to(device).eval())
 
 
 def load_grounding_dino_config(config_path: Path, text_encoder: str) -> SLConfig:

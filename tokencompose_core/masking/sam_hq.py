@@ -1,16 +1,15 @@
-"""SAM-HQ (arXiv:2306.01567) through segment-anything-hq: masks for boxes."""
+"""Build and load SAM-HQ (arXiv:2306.01567) through segment-anything-hq."""
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
-from PIL import Image
+from jaxtyping import Float
 from safetensors.torch import load_file
-from segment_anything_hq import SamPredictor, sam_model_registry
+from segment_anything_hq import sam_model_registry
 from segment_anything_hq.modeling import (
     ImageEncoderViT,
     MaskDecoderHQ,
@@ -18,12 +17,51 @@ from segment_anything_hq.modeling import (
     Sam,
     TwoWayTransformer,
 )
-from segment_anything_hq.utils.transforms import ResizeLongestSide
 from torch import Tensor
 
-# Bounds memory: at 1,024 pixels the decoder holds tens of megabytes for each box.
-_BOXES_AT_ONCE = 64
-_PIXEL_MEAN, _PIXEL_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+from tokencompose_core.masking.segment_boxes import PIXEL_DEVIATION, PIXEL_MEAN
+
+
+@dataclass(frozen=True, eq=False)
+class PackagedSamHq:
+    """The model of segment-anything-hq, as `Segmenter` wants it."""
+
+    model: Sam
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the image encoder takes, in pixels."""
+        return self.model.image_encoder.img_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.device
+
+    def encode(self, pixels: Float[Tensor, "1 3 side side"]) -> Any:
+        """See `Segmenter`."""
+        return self.model.image_encoder(pixels)
+
+    def decode(
+        self, features: Any, boxes_xyxy: Float[Tensor, "boxes 4"]
+    ) -> Float[Tensor, "boxes low low"]:
+        """See `Segmenter`."""
+        prompts = self.model.prompt_encoder
+        # Half the digits would move the corners of boxes by pixels.
+        with torch.autocast(self.device.type, enabled=False):
+            corners, dense = prompts(points=None, boxes=boxes_xyxy, masks=None)
+            places = prompts.get_dense_pe()
+        image, early = features
+        logits, _ = self.model.mask_decoder(
+            image_embeddings=image,
+            image_pe=places,
+            sparse_prompt_embeddings=corners,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+            hq_token_only=False,
+            interm_embeddings=early,
+        )
+        return logits[:, 0].float()
 
 
 def build_sam_hq(config: dict) -> Sam:
@@ -67,12 +105,14 @@ def build_sam_hq(config: dict) -> Sam:
             iou_head_hidden_dim=width,
             vit_dim=config["embed_dim"],
         ),
-        pixel_mean=list(_PIXEL_MEAN),
-        pixel_std=list(_PIXEL_DEVIATION),
+        pixel_mean=list(PIXEL_MEAN),
+        pixel_std=list(PIXEL_DEVIATION),
     )
 
 
-def load_sam_hq(model_type: str | Path, checkpoint_path: Path, *, device: str = "cpu") -> Sam:
+def load_sam_hq(
+    model_type: str | Path, checkpoint_path: Path, *, device: str = "cpu"
+) -> PackagedSamHq:
     """Load a published SAM-HQ by its type, or one of any size by its config file.
 
     Args:
@@ -99,55 +139,4 @@ def load_sam_hq(model_type: str | Path, checkpoint_path: Path, *, device: str = 
             f"{checkpoint_path} lacks {len(missing)} weights of the model, for instance"
             f" {missing[0]}; it does not belong to {model_type}"
         )
-    return model.to(device).eval()
-
-
-def prepare_for_segmenter(model: Sam, image: Image.Image) -> UInt8[Tensor, "3 height width"]:
-    """Resize an image so that its long side is what the encoder takes."""
-    resize = ResizeLongestSide(model.image_encoder.img_size)
-    pixels = resize.apply_image(np.asarray(image.convert("RGB")))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def segment_boxes(
-    model: Sam, image: Image.Image, boxes_xyxy: Sequence[Sequence[float]]
-) -> Bool[np.ndarray, "boxes height width"]:
-    """One mask for each box; the image is encoded once for all of them.
-
-    Args:
-        model: A loaded SAM-HQ.
-        image: The picture.
-        boxes_xyxy: Left, top, right, bottom in pixels.
-    """
-    return segment_in_pixels(model, prepare_for_segmenter(model, image), image.size, boxes_xyxy)
-
-
-@torch.inference_mode()
-def segment_in_pixels(
-    model: Sam,
-    pixels: UInt8[Tensor, "3 _ _"],
-    size: tuple[int, int],
-    boxes_xyxy: Sequence[Sequence[float]],
-) -> Bool[np.ndarray, "boxes height width"]:
-    """One mask for each box of an image that `prepare_for_segmenter` has prepared.
-
-    Args:
-        model: A loaded SAM-HQ.
-        pixels: The prepared image.
-        size: Width and height of the image before that.
-        boxes_xyxy: Left, top, right, bottom in pixels of the image before that.
-    """
-    width, height = size
-    if not boxes_xyxy:
-        return np.zeros((0, height, width), dtype=bool)
-    predictor = SamPredictor(model)
-    predictor.set_torch_image(pixels[None].to(predictor.device), (height, width))
-    boxes = torch.tensor(boxes_xyxy, dtype=torch.float32, device=predictor.device)
-    boxes = predictor.transform.apply_boxes_torch(boxes, (height, width))
-    masks = [
-        predictor.predict_torch(
-            point_coords=None, point_labels=None, boxes=some, multimask_output=False
-        )[0][:, 0].cpu()
-        for some in boxes.split(_BOXES_AT_ONCE)
-    ]
-    return torch.cat(masks).numpy()
+    return PackagedSamHq(model.to(device).eval())

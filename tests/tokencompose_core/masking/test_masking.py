@@ -13,7 +13,8 @@ from tokencompose_core.masking.prompts import (
     phrase_token_masks,
     split_phrases,
 )
-from tokencompose_core.masking.sam_hq import load_sam_hq, segment_boxes
+from tokencompose_core.masking.sam_hq import load_sam_hq
+from tokencompose_core.masking.segment_boxes import segment_boxes
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.run_lengths import decode_mask
 

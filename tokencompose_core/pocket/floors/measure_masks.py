@@ -10,7 +10,8 @@ from data_schemas.records import GroundedPhrase
 from tokencompose_core.masking.detect_phrases import detect_phrases
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import load_grounding_dino
-from tokencompose_core.masking.sam_hq import load_sam_hq, segment_boxes
+from tokencompose_core.masking.sam_hq import load_sam_hq
+from tokencompose_core.masking.segment_boxes import segment_boxes
 from tokencompose_core.nouns.tagger import find_noun_phrases, load_tagger
 from tokencompose_core.pocket.categories import CATEGORIES
 from tokencompose_core.pocket.floors.figure import Figure

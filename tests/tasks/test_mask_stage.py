@@ -1,0 +1,139 @@
+"""The stage `mask` with models of either package, in either precision."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.records import PARSED_SCHEMA, GroundedCaption, ParsedCaption
+from tasks.mask_models import check_mask_models
+from tasks.mask_nouns import GROUNDED_NAME, MaskSpec, mask_partition
+from tasks.stage import Input, open_store
+from tests.conftest import MODELS
+from tokencompose_core.masking.convert_grounding_dino import convert_grounding_dino
+from tokencompose_core.masking.convert_sam_hq import convert_sam_hq
+from tokencompose_core.pocket.floors.held_out import draw_held_out
+from tokencompose_core.store.run_lengths import mask_iou
+from tokencompose_core.store.tables import read_table, write_table
+
+DINO, SAM = MODELS / "grounding_dino", MODELS / "sam_hq"
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("converted")
+    convert_grounding_dino(
+        DINO / "config.json", DINO / "model.safetensors", str(DINO / "bert"), folder / "dino"
+    )
+    convert_sam_hq(SAM / "config.json", SAM / "model.safetensors", folder / "sam")
+    return {
+        "detector_backend": "transformers",
+        "detector_config": "",
+        "text_encoder": "",
+        "detector_checkpoint": str(folder / "dino"),
+        "segmenter_backend": "transformers",
+        "segmenter_config": "",
+        "segmenter_checkpoint": str(folder / "sam"),
+    }
+
+
+@pytest.fixture
+def parsed(tmp_path, store_dir) -> Input:
+    rows = []
+    for number, item in enumerate(draw_held_out(5, seed=31)):
+        item.image.save(tmp_path / f"{number}.png")
+        rows.append(
+            ParsedCaption(
+                key=str(number),
+                image_path=f"{number}.png",
+                image_sha256="",
+                width=item.image.width,
+                height=item.image.height,
+                caption=item.sentence.text,
+                phrases=item.phrases,
+            )
+        )
+
+    def write(folder: Path) -> dict[str, Any]:
+        write_table(folder / "parsed.parquet", rows, PARSED_SCHEMA)
+        return {}
+
+    return Input.of(open_store().publish("parse-v1-0", "parse", write), "parsed.parquet")
+
+
+def spec(images_dir: Path, parsed: Input, **changes: object) -> MaskSpec:
+    return MaskSpec(
+        images_dir=str(images_dir),
+        parsed=parsed,
+        part="part-00000",
+        settings=CurateConfig.load(mask={"batch_size": 2, **changes}).mask,
+        device="cpu",
+    )
+
+
+def phrases(manifest) -> list:
+    path = open_store().path(manifest, GROUNDED_NAME)
+    return [(c, p) for c in read_table(path, GroundedCaption) for p in c.phrases]
+
+
+def test_key_holds_packages_and_precision_but_no_size_of_a_batch(tmp_path, parsed, converted):
+    plain = spec(tmp_path, parsed)
+    assert set(plain.parts()) == {
+        "parsed",
+        "detector",
+        "detector_config",
+        "text_encoder",
+        "segmenter",
+        "segmenter_config",
+        "thresholds",
+        "sides",
+        "prompting",
+    }
+    same = spec(tmp_path, parsed, batch_size=7, boxes_at_once=3, min_precision_iou=0.5)
+    assert same.key == plain.key
+    others = [
+        converted,
+        {"precision": "bfloat16"},
+        {"precision": "float16"},
+        {"precision": "bfloat16", "min_precision_iou": 0.5},
+        {key: value for key, value in converted.items() if key.startswith("seg")},
+    ]
+    keys = {spec(tmp_path, parsed, **changes).key for changes in others}
+    assert len(keys | {plain.key}) == len(others) + 1
+
+
+def test_stage_finds_the_same_with_models_of_transformers(tmp_path, parsed, converted):
+    check_mask_models(CurateConfig.load(mask=converted))
+    packaged = mask_partition.fn(spec(tmp_path, parsed))
+    through_hub = mask_partition.fn(spec(tmp_path, parsed, **converted))
+    assert packaged.facts == through_hub.facts
+    assert packaged.facts["phrases_with_mask"] > 5
+    for (caption, one), (_, other) in zip(phrases(packaged), phrases(through_hub), strict=True):
+        assert np.allclose(one.boxes, other.boxes, rtol=0, atol=1e-2)
+        if one.mask_counts:
+            overlap = mask_iou(one.mask_counts, other.mask_counts, caption.height, caption.width)
+            assert overlap > 0.999
+
+
+def test_manifest_says_how_far_from_float32_the_masks_are(tmp_path, parsed):
+    manifest = mask_partition.fn(spec(tmp_path, parsed, precision="bfloat16"))
+    assert 0.95 < manifest.facts["precision_iou"] < 1.0
+    strict = spec(tmp_path, parsed, precision="bfloat16", min_precision_iou=1.0)
+    with pytest.raises(ValueError, match=r"mask\.precision.*below mask\.min_precision_iou = 1\.0"):
+        mask_partition.fn(strict)
+    assert open_store().find(strict.key) is None
+
+
+def test_what_is_wrong_with_the_models_is_said_before_anything_runs(converted):
+    def check(**changes: object) -> None:
+        check_mask_models(CurateConfig.load(mask=converted | changes, device="cpu"))
+
+    check()
+    with pytest.raises(FileNotFoundError, match=r"mask\.segmenter_checkpoint: 'no/where'"):
+        check(segmenter_checkpoint="no/where")
+    with pytest.raises(ValueError, match=r"mask\.segmenter_checkpoint: .*'sam_hq' is needed"):
+        check(segmenter_checkpoint=converted["detector_checkpoint"])
+    with pytest.raises(ValueError, match=r"mask\.precision: float16 needs a GPU"):
+        check(precision="float16")
