@@ -1,15 +1,17 @@
-"""Images a second through the stage `mask`, beside the released order and the bare models.
+"""Images a second from captions and images to masks, beside the released order and the limit.
 
     python benchmarks/curate.py [--images 96] [--rounds 3] [--batch-size 8]
 
 Three variants take turns in one process, with the pocket models, over JPEG files of the pocket
-world and the nouns of their captions; from files to files for the first two.
+world, each with two captions; from files to files for the first two.
 
-ours       `ground_phrases`, and the table that the stage writes
-released   the order of TokenCompose's released code: one image at a time, opened three times, saved
-           again as JPEG, its masks drawn as RGBA PNG by matplotlib
-limit      the forward passes of ours alone, with all inputs prepared: the detector by batches, the
-           image encoder once for every image with a box, the decoder once for all its boxes
+ours       what the stages rank, parse and mask do, and the table that the last one writes
+released   the order of TokenCompose's released code: CLIP and the tagger one image at a time; then
+           the detector one at a time, its image opened three times, saved again as JPEG, its masks
+           drawn as RGBA PNG by matplotlib
+limit      the forward passes of ours alone, with all inputs prepared: CLIP, tagger and detector by
+           batches, the image encoder once for every image with a box, the decoder once for all its
+           boxes
 
 `of limit` is the share of the limit's rate that a variant reaches, by the clock and by the time
 that the process had a processor; the latter holds on a machine that has other work, too.
@@ -20,20 +22,24 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from flair.data import Sentence
 from groundingdino.util.utils import get_phrases_from_posmap
 from matplotlib import pyplot
 from PIL import Image
 from segment_anything_hq import SamPredictor
+from torch import Tensor
 from torchvision.ops import box_convert
 
 from data_schemas.configs.curate_config import CurateConfig
-from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase
+from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase, NounPhrase
+from tokencompose_core.captions.clip import best_caption, load_clip, score_captions
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.masking.detect_phrases import batch_equal, prepare_image
 from tokencompose_core.masking.ground_phrases import ground_phrases
@@ -41,18 +47,33 @@ from tokencompose_core.masking.grounding_dino import load_grounding_dino
 from tokencompose_core.masking.prompts import build_prompt
 from tokencompose_core.masking.sam_hq import load_sam_hq
 from tokencompose_core.masking.segment_boxes import prepare_for_segmenter
+from tokencompose_core.nouns.tagger import find_noun_phrases, load_tagger
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.open_image import open_image
 from tokencompose_core.store.tables import write_table
 
-CONFIG = CurateConfig.load("pocket").mask
+CURATE = CurateConfig.load("pocket")
+CONFIG = CURATE.mask
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Inputs of all forward passes that `ours` makes."""
+
+    pixels: list[Tensor]
+    texts: list[Tensor]
+    sentences: list[tuple[Tensor, Tensor]]
+    detected: list[tuple[Tensor, list[str]]]
+    segmented: list[tuple[Tensor, Tensor]]
 
 
 class Case:
-    """Models, image files, phrases, and a folder to write to."""
+    """Models, image files, captions, and a folder to write to."""
 
     def __init__(self, folder: Path, num_images: int, batch_size: int) -> None:
         self.folder, self.batch_size = folder, batch_size
+        self.clip = load_clip(require(CURATE.rank.model), CURATE.rank.pretrained)
+        self.tagger = load_tagger(require(CURATE.parse.model))
         self.detector = load_grounding_dino(
             require(CONFIG.detector_config),
             require(CONFIG.detector_checkpoint),
@@ -62,15 +83,37 @@ class Case:
             require(CONFIG.segmenter_config), require(CONFIG.segmenter_checkpoint)
         )
         held_out = draw_held_out(num_images, seed=92)
-        self.captions = [item.sentence.text for item in held_out]
-        self.phrases = [item.phrases for item in held_out]
+        self.captions = [[item.sentence.text, item.wrong.text] for item in held_out]
         self.sizes = [item.image.size for item in held_out]
         self.paths = [folder / f"{number}.jpg" for number in range(num_images)]
         for item, path in zip(held_out, self.paths, strict=True):
             item.image.save(path, quality=90)
         self.prepared = self.prepare()
 
-    def ground(self) -> dict[int, list[GroundedPhrase]]:
+    def rank(self) -> list[str]:
+        """What the core of the stage `rank` chooses."""
+        scored = score_captions(
+            self.clip,
+            lambda index: open_image(self.paths[index]),
+            self.captions,
+            batch_size=CURATE.rank.batch_size,
+        )
+        return [
+            best_caption(captions, one.scores)
+            for captions, one in zip(self.captions, scored, strict=True)
+            if one
+        ]
+
+    def parse(self, captions: Sequence[str]) -> list[list[NounPhrase]]:
+        """What the core of the stage `parse` finds."""
+        return find_noun_phrases(
+            self.tagger,
+            captions,
+            noun_tags=CURATE.parse.noun_tags,
+            batch_size=CURATE.parse.batch_size,
+        )
+
+    def ground(self, phrases: list[list[NounPhrase]]) -> dict[int, list[GroundedPhrase]]:
         """What the core of the stage `mask` finds."""
         return dict(
             ground_phrases(
@@ -78,7 +121,7 @@ class Case:
                 self.segmenter,
                 lambda index: open_image(self.paths[index]),
                 self.sizes,
-                self.phrases,
+                phrases,
                 box_threshold=CONFIG.box_threshold,
                 text_threshold=CONFIG.text_threshold,
                 nms_threshold=CONFIG.nms_threshold,
@@ -90,16 +133,18 @@ class Case:
         )
 
     @torch.inference_mode()
-    def prepare(self) -> tuple[list, list]:
-        """Inputs of all forward passes that `ground` makes."""
+    def prepare(self) -> Prepared:
+        """Do all that is no forward pass."""
         images = [open_image(path) for path in self.paths]
+        captions = self.rank()
+        phrases = self.parse(captions)
+        found = self.ground(phrases)
+        ranked = torch.stack([self.clip.preprocess(image) for image in images])
+        tokens = self.clip.tokenizer([text for own in self.captions for text in own])
+        sentences = sorted(map(Sentence, captions), key=len, reverse=True)
+        size = CURATE.parse.batch_size
         pixels = [prepare_image(image, CONFIG.short_side, CONFIG.long_side) for image in images]
-        prompts = [build_prompt([p.text for p in words])[0] for words in self.phrases]
-        batches = [
-            (torch.stack([pixels[i] for i in batch]), [prompts[i] for i in batch])
-            for batch in batch_equal([p.shape for p in pixels], self.batch_size)
-        ]
-        found = self.ground()
+        prompts = [build_prompt([p.text for p in words])[0] for words in phrases]
         transform = SamPredictor(self.segmenter.model).transform
         segmented = []
         for index, image in enumerate(images):
@@ -109,12 +154,25 @@ class Case:
                 boxes = transform.apply_boxes_torch(boxes, (image.height, image.width))
                 resized = prepare_for_segmenter(self.segmenter, image)
                 segmented.append((self.segmenter.model.preprocess(resized[None]), boxes))
-        return batches, segmented
+        return Prepared(
+            pixels=list(ranked.split(CURATE.rank.batch_size)),
+            texts=list(tokens.split(CURATE.rank.batch_size)),
+            sentences=[
+                self.tagger._prepare_tensors(sentences[start : start + size])
+                for start in range(0, len(sentences), size)
+            ],
+            detected=[
+                (torch.stack([pixels[i] for i in batch]), [prompts[i] for i in batch])
+                for batch in batch_equal([p.shape for p in pixels], self.batch_size)
+            ],
+            segmented=segmented,
+        )
 
 
 def ours(case: Case) -> None:
     """From files to the table."""
-    found = case.ground()
+    captions = case.rank()
+    found = case.ground(case.parse(captions))
     rows = [
         GroundedCaption(
             key=path.stem,
@@ -126,7 +184,7 @@ def ours(case: Case) -> None:
             phrases=found[index],
         )
         for index, (path, (width, height), caption) in enumerate(
-            zip(case.paths, case.sizes, case.captions, strict=True)
+            zip(case.paths, case.sizes, captions, strict=True)
         )
     ]
     write_table(case.folder / "grounded.parquet", rows, GROUNDED_SCHEMA)
@@ -135,8 +193,17 @@ def ours(case: Case) -> None:
 @torch.no_grad()
 def released(case: Case) -> None:
     """From files to files, as the released code does."""
+    clip = case.clip
+    chosen = []
+    for path, captions in zip(case.paths, case.captions, strict=True):
+        with Image.open(path) as opened:
+            pixels = clip.preprocess(opened)[None]
+        image_features = clip.model.encode_image(pixels, normalize=True)
+        text_features = clip.model.encode_text(clip.tokenizer(captions), normalize=True)
+        caption = captions[int((text_features @ image_features[0]).argmax())]
+        chosen.append(case.parse([caption])[0])
     predictor = SamPredictor(case.segmenter.model)
-    for path, phrases in zip(case.paths, case.phrases, strict=True):
+    for path, phrases in zip(case.paths, chosen, strict=True):
         folder = case.folder / "seg" / path.stem
         folder.mkdir(parents=True, exist_ok=True)
         with Image.open(path) as opened:
@@ -173,11 +240,17 @@ def released(case: Case) -> None:
 @torch.inference_mode()
 def limit(case: Case) -> None:
     """Forward passes alone."""
-    batches, segmented = case.prepared
-    for pixels, prompts in batches:
+    prepared = case.prepared
+    for pixels in prepared.pixels:
+        case.clip.model.encode_image(pixels, normalize=True)
+    for tokens in prepared.texts:
+        case.clip.model.encode_text(tokens, normalize=True)
+    for sentences, lengths in prepared.sentences:
+        case.tagger(sentences, lengths)
+    for pixels, prompts in prepared.detected:
         case.detector.model(pixels, captions=prompts)
     segmenter = case.segmenter.model
-    for pixels, boxes in segmented:
+    for pixels, boxes in prepared.segmented:
         features, early = segmenter.image_encoder(pixels)
         sparse, dense = segmenter.prompt_encoder(points=None, boxes=boxes, masks=None)
         segmenter.mask_decoder(
