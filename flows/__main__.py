@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from textwrap import fill
 
 from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one flow with a Prefect server on this machine, and say what to look at."""
     parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
     parser.add_argument(
-        "flow", choices=["reproduce", "curate", "train-pocket", "pocket-report", "ui"]
+        "flow", choices=["reproduce", "curate", "plan", "train-pocket", "pocket-report", "ui"]
     )
     parser.add_argument("--profile", default="pocket", help="pocket, paper, or a TOML file")
     parser.add_argument(
@@ -60,6 +61,10 @@ def _run(flow: str, values: dict) -> None:
             caption_set = CurateConfig.model_validate(values)
             with local_server():
                 _curate(caption_set)
+        case "plan":
+            planned = CurateConfig.model_validate(values)
+            with local_server():
+                _plan(planned)
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 
@@ -96,6 +101,19 @@ def _curate(settings: CurateConfig) -> None:
     from flows.curate import curate
 
     print(f"\ndata set  {curate(settings)}")
+
+
+def _plan(settings: CurateConfig) -> None:
+    from flows.plan import plan
+    from tasks.publish_plan import COLUMNS, NOTES, plan_rows
+
+    rows = plan_rows(plan(settings))
+    print()
+    for stage, there, *to_do, why in [COLUMNS, *rows]:
+        print(f"{stage:9}{there:>6}{to_do[0]:>12}{to_do[1]:>8}  {why}".rstrip())
+    print()
+    for note in NOTES:
+        print(fill(note, 96))
 
 
 def _print_figures(report) -> None:
