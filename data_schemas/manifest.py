@@ -30,6 +30,7 @@ class Manifest(BaseModel):
         rejected: How many were left out, by reason.
         facts: Figures of the stage that its card shows.
         inputs: Digests of what it was made from.
+        parts: What decided the key; empty in entries of releases that did not record it.
         provenance: Versions and settings that do not belong to the key.
     """
 
@@ -44,6 +45,7 @@ class Manifest(BaseModel):
     rejected: dict[str, int] = {}
     facts: dict[str, Any] = {}
     inputs: dict[str, str] = {}
+    parts: dict[str, Any] = {}
     provenance: dict[str, str] = {}
 
     def file(self, name: str) -> StoredFile:

@@ -31,7 +31,8 @@ class RejectionReason(StrEnum):
         CAPTION_MISSING: An image without a caption.
         CAPTION_EMPTY: An image with blank captions only.
         CAPTION_WITHOUT_WORDS: An image whose captions have no letter, in any script.
-        NO_NOUN: A caption in which no noun was found.
+        NO_NOUN: A caption in which no noun was found, or none that the config lets through.
+        PHRASE_ON_STOP_LIST: A noun phrase that the config does not want.
         PHRASE_WITHOUT_BOX: A noun phrase that the detector did not find.
         NO_BOX: A caption of which no phrase was found.
         PHRASE_NOT_IN_CAPTION: A noun that came with a caption and does not stand in it.
@@ -66,6 +67,7 @@ class RejectionReason(StrEnum):
     CAPTION_EMPTY = "caption-empty"
     CAPTION_WITHOUT_WORDS = "caption-without-words"
     NO_NOUN = "no-noun"
+    PHRASE_ON_STOP_LIST = "phrase-on-stop-list"
     PHRASE_WITHOUT_BOX = "phrase-without-box"
     NO_BOX = "no-box"
     PHRASE_NOT_IN_CAPTION = "phrase-not-in-caption"
@@ -82,6 +84,7 @@ class RejectionReason(StrEnum):
 
 PHRASE_REASONS = frozenset(
     {
+        RejectionReason.PHRASE_ON_STOP_LIST,
         RejectionReason.PHRASE_WITHOUT_BOX,
         RejectionReason.PHRASE_NOT_IN_CAPTION,
         RejectionReason.PHRASE_WITHOUT_MASK,

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from prefect.exceptions import TerminationSignal
@@ -25,7 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
     parser.add_argument(
         "flow",
-        choices=["reproduce", "curate", "import-masks", "train-pocket", "pocket-report", "ui"],
+        choices=[
+            "reproduce",
+            "curate",
+            "plan",
+            "import-masks",
+            "train-pocket",
+            "pocket-report",
+            "ui",
+        ],
     )
     parser.add_argument(
         "--profile", default="pocket", help="pocket, paper, or a TOML file (import-masks has none)"
@@ -73,6 +82,10 @@ def _run(flow: str, values: dict) -> None:
             released = ImportMasksConfig.model_validate(values)
             with local_server():
                 _import_masks(released)
+        case "plan":
+            planned = CurateConfig.model_validate(values)
+            with local_server():
+                _plan(planned)
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 
@@ -121,6 +134,19 @@ def _import_masks(settings: ImportMasksConfig) -> None:
 def _print_set(made: "CuratedSet") -> None:
     print(f"\nreport    {made.report_path}")
     print(f"data set  {made.dataset}")
+
+
+def _plan(settings: CurateConfig) -> None:
+    from flows.plan import plan
+    from tasks.publish_plan import COLUMNS, NOTES, plan_rows
+
+    rows = plan_rows(plan(settings))
+    print()
+    for stage, there, *to_do, why in [COLUMNS, *rows]:
+        print(f"{stage:9}{there:>6}{to_do[0]:>12}{to_do[1]:>8}  {why}".rstrip())
+    print()
+    for note in NOTES:
+        print(fill(note, 96))
 
 
 def _print_figures(report) -> None:

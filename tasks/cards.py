@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.stage import Outcome, open_store
+from tasks.stage import PLANNER, Outcome, open_store
 from tokencompose_core.store.rejections import check_rejected_fraction
 
 # Prefect stores every payload twice and lists all of them at once, so cards are kept small.
@@ -25,6 +25,8 @@ def close_stage(
 ) -> None:
     """Publish the card of a stage, and fail if too many samples were left out.
 
+    While a plan is made there is no card, and what is only planned has left nothing out yet.
+
     Args:
         outcomes: The stage's outputs.
         subject: Caption set or model that the card's history belongs to.
@@ -35,11 +37,14 @@ def close_stage(
         TooManyRejectedError: If more are; the outputs stay in the store.
     """
     stage = outcomes[0].manifest.stage
-    create_markdown_artifact(
-        key=f"{stage}-{subject}",
-        markdown=stage_card(outcomes, note),
-        description=f"{stage}: {subject}",
-    )
+    if PLANNER.get() is None:
+        create_markdown_artifact(
+            key=f"{stage}-{subject}",
+            markdown=stage_card(outcomes, note),
+            description=f"{stage}: {subject}",
+        )
+    elif any(outcome.state == "Planned" for outcome in outcomes):
+        return
     num_in = sum(outcome.manifest.num_in for outcome in outcomes)
     check_rejected_fraction(stage, num_in, _rejected(outcomes), max_rejected_fraction)
 

@@ -16,7 +16,7 @@ from data_schemas.manifest import Manifest, StageTotals
 from tasks.cards import close_stage, link_to_report
 from tasks.describe_dataset import read_dataset
 from tasks.progress import Progress
-from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
+from tasks.stage import PLANNER, STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tasks.write_shards import INDEX_NAME, SHARD_NAME
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import REJECTIONS_NAME
@@ -188,8 +188,11 @@ def draw_dataset_card(
         settings: What is shown.
 
     Returns:
-        The data set, and where its page lies.
+        The data set, and where its page lies; nowhere while a plan is made, since the page is drawn
+        from what the stages left out.
     """
+    if PLANNER.get() is not None:
+        return CuratedSet(dataset=dataset, report_path="")
     store = open_store()
     manifests = [_manifest(store, key) for key in dict.fromkeys(made.key for made in outputs)]
     by_stage: dict[str, list[Manifest]] = {}

@@ -74,7 +74,9 @@ def encode_partition(spec: EncodeSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
+        from tokencompose_core.nouns.token_positions import cut_spans
         from tokencompose_core.shards.read_shard import read_shard
+        from tokencompose_core.training.encode_captions import tokenizers_of
         from tokencompose_core.training.encode_shard import encode_samples, write_encoded
 
         device = resolve_device(spec.device)
@@ -91,11 +93,16 @@ def encode_partition(spec: EncodeSpec) -> Manifest | State:
             batch_size=spec.batch_size,
         )
         write_encoded(folder, encoded)
+        tokenizer = tokenizers_of(pipeline)[0]
+        cut = sum(sum(cut_spans(tokenizer, s.caption, s.spans)) for s in samples)
         return {
             "num_in": len(samples),
             "num_out": len(encoded.keys),
             "rejected": write_rejections(folder, rejections),
-            "facts": {"phrases": sum(len(phrases) for phrases in encoded.positions)},
+            "facts": {
+                "phrases": sum(len(phrases) for phrases in encoded.positions),
+                "phrases_partly_beyond_text_limit": cut,
+            },
         }
 
     return reuse_or_publish(spec, write, {spec.shard.key: spec.shard.digest})

@@ -31,6 +31,13 @@ class MaskSpec(Spec):
 
     stage: ClassVar[str] = "mask"
     version: ClassVar[int] = 2
+    part_fields: ClassVar[dict[str, tuple[str, ...]]] = {
+        "detector": ("detector_checkpoint",),
+        "segmenter": ("segmenter_checkpoint",),
+        "thresholds": ("box_threshold", "text_threshold", "nms_threshold"),
+        "sides": ("short_side", "long_side"),
+        "precision": ("precision", "min_precision_iou"),
+    }
 
     images_dir: str
     parsed: Input

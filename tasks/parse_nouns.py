@@ -34,12 +34,16 @@ class ParseSpec(Spec):
     device: Device
 
     def parts(self) -> dict[str, Any]:
-        """The captions, the tagger and the tags that count."""
-        return {
+        """The captions, the tagger, the tags that count and the nouns that do not."""
+        parts = {
             "ranked": self.ranked.digest,
             "model": identity(self.settings.model),
             "noun_tags": self.settings.noun_tags,
         }
+        # Named only if there are any: it was not always a setting.
+        if self.settings.stop_nouns:
+            parts["stop_nouns"] = sorted(set(self.settings.stop_nouns))
+        return parts
 
     @property
     def title(self) -> str:
@@ -60,10 +64,11 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
 
     Reads: a partition of ranked captions.
     Writes: `parsed.parquet`.
-    Rejects: captions without a noun.
+    Rejects: phrases on the stop list; captions without a noun, or without one that is left.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
+        from tokencompose_core.nouns.stop_nouns import is_stopped
         from tokencompose_core.nouns.tagger import find_noun_phrases
 
         ranked = read_table(spec.ranked.path(store), RankedImage)
@@ -75,14 +80,17 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
         )
         parsed, rejections = [], []
         for row, phrases in zip(ranked, found, strict=True):
-            if phrases:
+            kept = [p for p in phrases if not is_stopped(p.text, spec.settings.stop_nouns)]
+            rejections += [
+                _rejection(row.key, RejectionReason.PHRASE_ON_STOP_LIST, phrase.text)
+                for phrase in phrases
+                if phrase not in kept
+            ]
+            if kept:
                 shared = row.model_dump(exclude={"captions", "scores"})
-                parsed.append(ParsedCaption(**shared, phrases=phrases))
+                parsed.append(ParsedCaption(**shared, phrases=kept))
             else:
-                reason = RejectionReason.NO_NOUN
-                rejections.append(
-                    Rejection(key=row.key, stage="parse", reason=reason, detail=row.caption)
-                )
+                rejections.append(_rejection(row.key, RejectionReason.NO_NOUN, row.caption))
         write_table(folder / PARSED_NAME, parsed, PARSED_SCHEMA)
         return {
             "num_in": len(ranked),
@@ -92,6 +100,10 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
         }
 
     return reuse_or_publish(spec, write, {spec.ranked.key: spec.ranked.digest})
+
+
+def _rejection(key: str, reason: RejectionReason, detail: str) -> Rejection:
+    return Rejection(key=key, stage="parse", reason=reason, detail=detail)
 
 
 def parse_nouns(ranked: list[Input], config: CurateConfig) -> list[Input]:

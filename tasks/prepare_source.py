@@ -58,6 +58,7 @@ class WorldSpec(Spec):
 
     stage: ClassVar[str] = "world"
     version: ClassVar[int] = 1
+    decides_partitions: ClassVar[bool] = True
 
     settings: PocketSource
 

@@ -34,6 +34,7 @@ class SelectSpec(Spec):
 
     stage: ClassVar[str] = "select"
     version: ClassVar[int] = 1
+    decides_partitions: ClassVar[bool] = True
 
     source: Source
     settings: SelectConfig

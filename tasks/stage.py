@@ -4,7 +4,9 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,12 +44,18 @@ class Spec(BaseModel, ABC):
     Attributes:
         stage: Name of the stage.
         version: Bumped by hand when the stage's code writes something else for equal input.
+        decides_partitions: Whether what later stages are given follows from its output. A plan
+            really runs such a stage, so its task may load no model.
+        part_fields: Names of the config fields behind a part, in a plan's words: one, or one for
+            each element of a list. A part that is not listed is named as its field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: ClassVar[str]
     version: ClassVar[int]
+    decides_partitions: ClassVar[bool] = False
+    part_fields: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     @abstractmethod
     def parts(self) -> dict[str, Any]:
@@ -101,10 +109,19 @@ class Input(BaseModel):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One output of a stage and how it came about: `Completed`, `Cached` or `Reused`."""
+    """One output of a stage and how it came about.
+
+    It is `Completed`, `Cached` or `Reused`; in a plan `Stored` or `Planned`.
+    """
 
     manifest: Manifest
     state: str
+
+
+PLANNER: ContextVar[Callable[[Sequence[Spec]], list[Outcome]] | None] = ContextVar(
+    "planner", default=None
+)
+"""Stands in for the tasks while a plan is made, see `tasks/planning.py`."""
 
 
 def open_store() -> Store:
@@ -148,7 +165,11 @@ def reuse_or_publish(
         spec.stage,
         lambda folder: write(folder, store),
         inputs=inputs,
-        provenance={name: package_version(name) for name in PACKAGES},
+        parts=spec.parts(),
+        provenance={
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **{name: package_version(name) for name in PACKAGES},
+        },
     )
     store.clear_work_dir(spec.key)
     return manifest
@@ -199,6 +220,9 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     Raises:
         Exception: What the first failed run raised, once all runs have ended.
     """
+    planner = PLANNER.get()
+    if planner is not None and not specs[0].decides_partitions:
+        return planner(specs)
     store = open_store()
     STOP.clear()
     outcomes = []

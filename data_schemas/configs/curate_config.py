@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from data_schemas.configs.flow_config import Count, FlowConfig, Settings, Share
 from data_schemas.configs.mask_config import MaskConfig
@@ -197,11 +197,21 @@ class RankConfig(Settings):
     batch_size: Count
 
 
+StopNoun = Annotated[str, StringConstraints(to_lower=True, strip_whitespace=True, min_length=1)]
+
+
 class ParseConfig(Settings):
     """flair, which finds the nouns."""
 
     model: Annotated[str, Field(description="flair model name, or pocket:tagger, or a file.")]
     noun_tags: Annotated[list[str], Field(min_length=1)]
+    stop_nouns: Annotated[
+        list[StopNoun],
+        Field(
+            description="Nouns not to be grounded: a phrase is left out if it ends in one of them,"
+            " so that side leaves out side and left side, and keeps side dish."
+        ),
+    ]
     batch_size: Count
 
 

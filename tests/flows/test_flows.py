@@ -41,7 +41,7 @@ def test_deployments_name_flows_and_parameters_that_exist(deployment):
 
 def test_every_flow_and_profile_has_a_deployment():
     deployed = {(load(d["entrypoint"]).name, d["name"]) for d in DEPLOYMENTS}
-    flows = ("curate", "finetune", "evaluate", "reproduce")
+    flows = ("curate", "plan", "finetune", "evaluate", "reproduce")
     assert {(flow, profile) for flow in flows for profile in ("pocket", "paper")} <= deployed
 
 

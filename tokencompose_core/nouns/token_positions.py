@@ -20,14 +20,28 @@ def token_positions(
 
     Returns:
         For every span its token positions in the encoded caption, special tokens counted; empty if
-        the span lies wholly beyond the tokenizer's maximal length.
+        the span lies wholly beyond the tokenizer's maximal length, and those that are read if it
+        lies partly beyond it, see `cut_spans`.
     """
-    encoded = tokenizer(caption, truncation=True, return_offsets_mapping=True)
-    offsets = encoded["offset_mapping"]
-    return [
-        [i for i, (left, right) in enumerate(offsets) if left < end and right > start]
-        for start, end in spans
-    ]
+    return _positions(tokenizer, caption, spans, is_limited=True)
+
+
+def cut_spans(
+    tokenizer: PreTrainedTokenizerFast, caption: str, spans: Sequence[tuple[int, int]]
+) -> list[bool]:
+    """Whether the tokenizer's maximal length cuts a span in two.
+
+    Args:
+        tokenizer: Any fast tokenizer.
+        caption: The text.
+        spans: Start and end of each phrase in characters.
+
+    Returns:
+        For every span whether some of its tokens are read and others are not.
+    """
+    read = _positions(tokenizer, caption, spans, is_limited=True)
+    whole = _positions(tokenizer, caption, spans, is_limited=False)
+    return [0 < len(some) < len(all_) for some, all_ in zip(read, whole, strict=True)]
 
 
 def agreed_positions(
@@ -46,3 +60,23 @@ def agreed_positions(
     """
     found = [token_positions(tokenizer, caption, spans) for tokenizer in tokenizers]
     return [own[0] if all(o == own[0] for o in own) else None for own in zip(*found, strict=True)]
+
+
+def _positions(
+    tokenizer: PreTrainedTokenizerFast,
+    caption: str,
+    spans: Sequence[tuple[int, int]],
+    *,
+    is_limited: bool,
+) -> list[list[int]]:
+    encoded = tokenizer(
+        caption,
+        truncation=is_limited,
+        return_offsets_mapping=True,
+        verbose=False,  # or it would warn of a length that is not asked for
+    )
+    offsets = encoded["offset_mapping"]
+    return [
+        [i for i, (left, right) in enumerate(offsets) if left < end and right > start]
+        for start, end in spans
+    ]

@@ -1,10 +1,11 @@
 """The store: outputs under their keys, published whole or not at all."""
 
 import hashlib
+import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -14,7 +15,12 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
 from data_schemas.manifest import Manifest, StoredFile
-from tokencompose_core.store.keys import describe_files, file_digest, files_digest
+from tokencompose_core.store.keys import (
+    canonical_json,
+    describe_files,
+    file_digest,
+    files_digest,
+)
 
 MANIFEST_NAME = "manifest.json"
 Check = Literal["size", "digest"]
@@ -63,6 +69,7 @@ class Store:
         write: Callable[[Path], dict[str, Any]],
         *,
         inputs: dict[str, str] | None = None,
+        parts: Mapping[str, Any] | None = None,
         provenance: dict[str, str] | None = None,
     ) -> Manifest:
         """Write an output and make it visible at once.
@@ -73,6 +80,7 @@ class Store:
             write: Writes files into the folder it is given and returns the manifest's fields
                 `num_in`, `num_out`, `rejected` and `facts`, as far as it has them.
             inputs: Digests of what the output is made from.
+            parts: What decided the key, so that a later key can be compared with it.
             provenance: Versions and settings outside the key.
 
         Returns:
@@ -90,6 +98,7 @@ class Store:
                 digest=files_digest(files),
                 files=files,
                 inputs=inputs or {},
+                parts=json.loads(canonical_json(parts or {})),
                 provenance=provenance or {},
                 **described,
             )

@@ -36,6 +36,12 @@ def make_key(stage: str, version: int, parts: Mapping[str, Any]) -> str:
     return f"{stage}-v{version}-{text_digest(canonical_json(parts))[:32]}"
 
 
+def split_key(key: str) -> tuple[str, int]:
+    """Stage and version of a key that `make_key` made."""
+    stage, version, _ = key.rsplit("-", 2)
+    return stage, int(version.removeprefix("v"))
+
+
 def text_digest(text: str) -> str:
     """SHA-256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

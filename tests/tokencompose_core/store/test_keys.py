@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokencompose_core.store.keys import canonical_json, folder_digest, make_key
+from tokencompose_core.store.keys import canonical_json, folder_digest, make_key, split_key
 
 JSON = st.recursive(
     st.none()
@@ -37,6 +37,11 @@ def test_key_is_a_function_of_stage_version_and_parts():
     assert key != make_key("mask", 2, {"threshold": 0.25})
     assert key != make_key("mask", 1, {"threshold": 0.26})
     assert key != make_key("shard", 1, {"threshold": 0.25})
+
+
+@given(st.from_regex(r"[a-z]+(-[a-z0-9]+)*", fullmatch=True), st.integers(1, 99))
+def test_stage_and_version_are_read_from_a_key(stage, version):
+    assert split_key(make_key(stage, version, {})) == (stage, version)
 
 
 def test_key_does_not_depend_on_the_hash_seed():

@@ -1,14 +1,8 @@
-import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
-
 from data_schemas.records import (
     GROUNDED_SCHEMA,
     GroundedCaption,
     GroundedPhrase,
 )
-from tokencompose_core.store.run_lengths import decode_mask, encode_mask
 from tokencompose_core.store.tables import read_table, write_table
 
 CAPTION = GroundedCaption(
@@ -37,9 +31,3 @@ def test_records_survive_parquet_and_equal_records_give_equal_bytes(tmp_path):
 def test_no_records_are_a_table_without_rows(tmp_path):
     write_table(tmp_path / "a.parquet", [], GROUNDED_SCHEMA)
     assert read_table(tmp_path / "a.parquet", GroundedCaption) == []
-
-
-@given(npst.arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
-def test_run_lengths_give_the_mask_back(mask):
-    decoded = decode_mask(encode_mask(mask), *mask.shape)
-    assert np.array_equal(decoded, mask)

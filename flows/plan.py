@@ -1,0 +1,27 @@
+"""What a flow would compute, and why, before it does."""
+
+from prefect import flow
+
+from data_schemas.configs.curate_config import CurateConfig
+from flows.curate import curate
+from tasks.planning import StagePlan, planning
+from tasks.publish_plan import publish_plan
+from tasks.stage import ONE_AT_A_TIME
+
+POCKET = CurateConfig.load("pocket")
+
+
+@flow(
+    name="plan",
+    flow_run_name="plan {config.caption_set} ({config.profile})",
+    task_runner=ONE_AT_A_TIME,
+)
+def plan(config: CurateConfig = POCKET) -> list[StagePlan]:
+    """Say what `curate` would compute of a caption set, and why; no model is loaded.
+
+    Returns:
+        The stages after the selection, with what is there and what would be computed.
+    """
+    with planning() as stages:
+        curate.fn(config)
+    return publish_plan(stages, config.caption_set)

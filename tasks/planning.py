@@ -1,0 +1,158 @@
+"""Say what a flow would compute, without computing it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from data_schemas.manifest import Manifest, StoredFile
+from tasks.stage import PLANNER, Input, Outcome, Spec, open_store
+from tokencompose_core.store.explain import Cause, explain_missing
+from tokencompose_core.store.history import History
+
+UNKNOWN_INPUT = "its input is not computed yet"
+_UNKNOWN = "planned:"
+
+
+class Reason(BaseModel):
+    """Outputs of a stage that would be computed for the same reason.
+
+    Attributes:
+        why: The reason.
+        outputs: How many outputs.
+        images: How many images they read, at most.
+        rows: How many rows of their inputs were added, changed and removed, if that is why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    why: str
+    outputs: int
+    images: int
+    rows: dict[str, int] = {}
+
+
+class StagePlan(BaseModel):
+    """What would become of a stage.
+
+    Attributes:
+        stage: Its name.
+        stored: Outputs that are there.
+        stored_images: Images that they were made from.
+        reasons: Why the others would be computed; none if all are there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    stored: int
+    stored_images: int
+    reasons: list[Reason]
+
+
+class PlannedOutput(Manifest):
+    """Stands for an output that is not there yet.
+
+    Each file of it has the digest of the whole: the one that it had before it was lost, or one that
+    no output has, so that nothing made from it is found in the store.
+    """
+
+    def file(self, name: str) -> StoredFile:
+        """A file as it is expected."""
+        return StoredFile(name=name, num_bytes=0, sha256=self.digest)
+
+
+@contextmanager
+def planning() -> Iterator[list[StagePlan]]:
+    """Run no task while the context lasts but those that decide partitions.
+
+    The functions of the stages are called in the order of the flow as always, and get manifests of
+    what the store has and stand-ins for what it lacks. What is gone or damaged is expected to come
+    out as it was.
+
+    Yields:
+        The stages, in the order in which they are asked for.
+    """
+    store = open_store()
+    history = History(store)
+    images: dict[str, int] = {}
+    stages: list[StagePlan] = []
+
+    def plan_stage(specs: Sequence[Spec]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        missing: list[tuple[Cause, int]] = []
+        for spec in specs:
+            manifest = store.find(spec.key)
+            if manifest is None:
+                sources = _inputs(spec)
+                images[spec.key] = sum(
+                    images[source.key] if source.key in images else _count_images(history, source)
+                    for source in sources
+                )
+                missing.append((_explain(history, spec, sources), images[spec.key]))
+                outcomes.append(Outcome(_stand_in(history, spec), "Planned"))
+            else:
+                outcomes.append(Outcome(manifest, "Stored"))
+        found = [outcome.manifest for outcome in outcomes if outcome.state == "Stored"]
+        stages.append(
+            StagePlan(
+                stage=specs[0].stage,
+                stored=len(found),
+                stored_images=sum(manifest.num_in for manifest in found),
+                reasons=_group(missing),
+            )
+        )
+        return outcomes
+
+    token = PLANNER.set(plan_stage)
+    try:
+        yield stages
+    finally:
+        PLANNER.reset(token)
+
+
+def _inputs(spec: Spec) -> list[Input]:
+    """The stored outputs that a spec reads."""
+    values = [getattr(spec, name) for name in type(spec).model_fields]
+    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return [one for one in flat if isinstance(one, Input)]
+
+
+def _count_images(history: History, source: Input) -> int:
+    """How many samples a stored output, or one table of it, holds."""
+    manifest = history.manifests.get(source.key) or history.store.find(source.key)
+    assert manifest is not None  # it was found a moment ago
+    if source.name.endswith(".parquet"):
+        return pq.read_metadata(history.store.path(manifest, source.name)).num_rows
+    return manifest.num_out
+
+
+def _explain(history: History, spec: Spec, sources: Sequence[Input]) -> Cause:
+    if any(source.digest.startswith(_UNKNOWN) for source in sources):
+        return Cause(UNKNOWN_INPUT)
+    inputs = {source.key: source.digest for source in sources}
+    return explain_missing(history, spec.key, spec.parts(), inputs, spec.part_fields)
+
+
+def _stand_in(history: History, spec: Spec) -> Manifest:
+    """What later stages are given in the place of an output that the store lacks."""
+    damaged = history.manifests.get(spec.key)
+    if damaged is not None:
+        return damaged
+    digest = history.digests_read.get(spec.key, _UNKNOWN + spec.key)
+    return PlannedOutput(stage=spec.stage, key=spec.key, digest=digest, files=())
+
+
+def _group(missing: Sequence[tuple[Cause, int]]) -> list[Reason]:
+    reasons = []
+    for why in dict.fromkeys(cause.why for cause, _ in missing):
+        own = [(cause, images) for cause, images in missing if cause.why == why]
+        rows: Counter[str] = Counter()
+        for cause, _ in own:
+            rows.update(cause.rows)
+        reasons.append(
+            Reason(why=why, outputs=len(own), images=sum(n for _, n in own), rows=dict(rows))
+        )
+    return reasons

@@ -1,0 +1,88 @@
+"""What a store has been given, as far as its manifests say."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from data_schemas.manifest import Manifest
+from tokencompose_core.store.content_store import MANIFEST_NAME, Store
+from tokencompose_core.store.keys import canonical_json
+
+
+class History:
+    """The manifests of a store, of whole and of damaged outputs, read when first asked for.
+
+    Args:
+        store: The store; files beside the manifests are read for `rows` only.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._rows: dict[tuple[str, str], dict[str, str]] = {}
+
+    @cached_property
+    def manifests(self) -> dict[str, Manifest]:
+        """Every manifest that can be read, by its key, the newest last."""
+        filesystem = self.store.filesystem
+
+        def read(folder: str) -> Manifest | None:
+            try:
+                content = filesystem.cat_file(f"{folder}/{MANIFEST_NAME}")
+                manifest = Manifest.model_validate_json(content)
+            except (OSError, ValidationError):
+                return None
+            return manifest if folder.rstrip("/").endswith(f"/{manifest.key}") else None
+
+        try:
+            folders = filesystem.ls(self.store.root, detail=False)
+        except FileNotFoundError:
+            return {}
+        with ThreadPoolExecutor() as executor:
+            found = [manifest for manifest in executor.map(read, folders) if manifest is not None]
+        found.sort(key=lambda manifest: (manifest.provenance.get("created", ""), manifest.key))
+        return {manifest.key: manifest for manifest in found}
+
+    def of_stage(self, stage: str) -> list[Manifest]:
+        """The manifests of a stage, the newest last."""
+        return [manifest for manifest in self.manifests.values() if manifest.stage == stage]
+
+    @cached_property
+    def digests_read(self) -> Mapping[str, str]:
+        """What outputs were made from: keys and the digests that they had, the newest counts.
+
+        So an output that is gone is remembered by those that were made from it.
+        """
+        return {
+            key: digest
+            for manifest in self.manifests.values()
+            for key, digest in manifest.inputs.items()
+        }
+
+    def rows(self, key: str, digest: str) -> dict[str, str]:
+        """The rows of a table of samples, as JSON by sample key.
+
+        Args:
+            key: The output that holds the table.
+            digest: SHA-256 of the table's Parquet file.
+
+        Returns:
+            Nothing if the table is gone, cannot be read, or holds no samples.
+        """
+        if (key, digest) not in self._rows:
+            self._rows[key, digest] = self._read_rows(key, digest)
+        return self._rows[key, digest]
+
+    def _read_rows(self, key: str, digest: str) -> dict[str, str]:
+        manifest = self.manifests.get(key)
+        names = [file.name for file in manifest.files if file.sha256 == digest] if manifest else []
+        if manifest is None or not names or not names[0].endswith(".parquet"):
+            return {}
+        try:
+            rows = pq.read_table(self.store.path(manifest, names[0])).to_pylist()
+        except (OSError, pa.ArrowException):
+            return {}
+        return {row["key"]: canonical_json(row) for row in rows if "key" in row}
