@@ -161,8 +161,9 @@ def _within(seconds: float, url: str, scheme: str, max_bytes: int) -> bytes:
 
 def _read(url: str, scheme: str, max_bytes: int) -> bytes:
     filesystem = fsspec.filesystem(scheme)
-    # http is read as it comes: a server need not know ranges or say a length.
-    options = {"block_size": 0} if scheme in ("http", "https") else {}
+    # http is read as it comes: a server need not know ranges or say a length. fsspec would ask for
+    # the size first, unless there is one, and then takes a busy server's answer for a missing file.
+    options = {"block_size": 0, "size": 1} if scheme in ("http", "https") else {}
     content = bytearray()
     with filesystem.open(url, "rb", **options) as stream:
         while block := stream.read(_BLOCK):

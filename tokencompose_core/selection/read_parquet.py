@@ -19,9 +19,9 @@ from tokencompose_core.selection.caption_row import (
 from tokencompose_core.selection.unpack_image import unpack_image
 
 # Rows that are in memory at once, and bytes of a column that are read at once: a file may be one
-# row group of many gigabytes.
+# row group of many gigabytes. Its pages are read whole; how large they are is the writer's choice.
 _ROWS = 4096
-_ROWS_WITH_IMAGES = 16
+_ROWS_WITH_IMAGES = 8
 _BUFFER_BYTES = 1 << 20
 
 
@@ -44,7 +44,7 @@ def read_parquet(
         ValueError: If it is no Parquet file, or lacks a column, naming those that exist.
     """
     try:
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             check_columns(path, file.schema_arrow.names, columns)
             has_images = _holds_images(file.schema_arrow.field(columns.image).type)
             batches = file.iter_batches(
