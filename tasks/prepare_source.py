@@ -116,7 +116,7 @@ def prepare_source(config: CurateConfig) -> Source:
             files = VsrFiles(**settings.model_dump(exclude={"kind", "images_dir"}))
             return _vsr_source(files, settings.images_dir, config.select.split)
         case _:
-            return _own_source(config.source)
+            return prepare_own_source(config.source)
 
 
 def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
@@ -136,7 +136,15 @@ def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
     return Source(files=files, images_dir=images_dir, image_limits=ImageLimits(), digest=whole)
 
 
-def _own_source(settings: OwnSource) -> Source:
+def prepare_own_source(settings: OwnSource) -> Source:
+    """Read a set of a user's own, and copy images in tars and behind URLs to the image root.
+
+    Its rows wait, joined, at `joined_path` for the selection.
+
+    Raises:
+        FileNotFoundError: If a file of the set is not there.
+        ValueError: If a file as a whole is not what its kind says.
+    """
     images_dir, limits = Path(settings.images_dir), settings.image_limits
     with TemporaryDirectory(dir=open_store().work_dir("rows")) as folder:
         path = Path(folder) / "rows.sqlite"

@@ -1,9 +1,11 @@
 """Stage `rank`: the caption that fits an image best."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from PIL.Image import Image
 from prefect import task
 from prefect.client.schemas.objects import State
 
@@ -64,35 +66,40 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from tokencompose_core.captions.clip import best_caption, score_captions
+        from tokencompose_core.captions.clip import best_caption, embed_images, score_embedded
         from tokencompose_core.store.open_image import BadImageError, open_image
 
         selected = read_table(spec.selected.path(store), SelectedImage)
-        kept, images, rejections = [], [], []
-        for row in selected:
-            try:
-                images.append(open_image(Path(spec.images_dir) / row.image_path))
-                kept.append(row)
-            except BadImageError as error:
-                rejections.append(
-                    Rejection(key=row.key, stage="rank", reason=error.reason, detail=str(error))
-                )
+        kept, sizes, rejections = [], [], []
+
+        def decode() -> Iterator[Image]:
+            for row in selected:
+                try:
+                    image = open_image(Path(spec.images_dir) / row.image_path)
+                except BadImageError as error:
+                    rejections.append(
+                        Rejection(key=row.key, stage="rank", reason=error.reason, detail=str(error))
+                    )
+                else:
+                    kept.append(row)
+                    sizes.append(image.size)
+                    yield image
+
+        settings = spec.settings
+        clip = _clip(settings.model, settings.pretrained, resolve_device(spec.device))
+        features = embed_images(clip, decode(), batch_size=settings.batch_size)
+        captions = [row.captions for row in kept]
+        scores = score_embedded(clip, features, captions, batch_size=settings.batch_size)
         rejected = write_rejections(folder, rejections)
-        scores = score_captions(
-            _clip(spec.settings.model, spec.settings.pretrained, resolve_device(spec.device)),
-            images,
-            [row.captions for row in kept],
-            batch_size=spec.settings.batch_size,
-        )
         ranked = [
             RankedImage(
                 **row.model_dump(),
-                width=image.width,
-                height=image.height,
+                width=width,
+                height=height,
                 caption=best_caption(row.captions, own),
                 scores=own,
             )
-            for row, image, own in zip(kept, images, scores, strict=True)
+            for row, (width, height), own in zip(kept, sizes, scores, strict=True)
         ]
         write_table(folder / RANKED_NAME, ranked, RANKED_SCHEMA)
         return {"num_in": len(selected), "num_out": len(ranked), "rejected": rejected}

@@ -1,14 +1,19 @@
 """The stage `select`, which streams, writes what a selection with everything in memory writes."""
 
 import json
+import os
+import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
 from tasks.prepare_source import joined_path, prepare_source
+from tasks.progress import Progress
 from tasks.select_images import SelectSpec, select_from_source, select_partitions
 from tasks.stage import run_stage
 from tests.hostile_inputs import write_hostile_set
@@ -144,3 +149,39 @@ def test_pocket_world_gives_the_entry_of_the_plain_selection(tmp_path, store_dir
     expected = entry(digest, candidates, [], world, split=SPLIT, mean_size=8)
     assert expected["rejected"]["id-taken"] == 1
     assert found(store_dir) == expected
+
+
+def test_digests_are_remembered_beside_the_store_unless_switched_off(
+    tmp_path, store_dir, monkeypatch
+):
+    source, _, _ = shuffled_rows(tmp_path / "set")
+    monkeypatch.setenv("TOKENCOMPOSE_DIGEST_CACHE", "off")
+    without = select(config_of(source))
+    assert not (store_dir / "digests.sqlite").exists()
+    monkeypatch.setenv("TOKENCOMPOSE_DIGEST_CACHE", "on")
+    time.sleep(2.1)  # or the images would be too new to be noted
+    assert select(config_of(source)) == without
+    connection = sqlite3.connect(store_dir / "digests.sqlite")
+    names = {os.fsdecode(name) for (name,) in connection.execute("SELECT path FROM digests")}
+    connection.close()
+    assert {path for path in names if path.endswith(".jpg")} == names
+    assert len(names) >= 40
+    monkeypatch.setenv("TOKENCOMPOSE_DIGEST_CACHE", "yes")
+    with pytest.raises(ValueError, match="'yes', but it takes on or off"):
+        select(config_of(source))
+
+
+@flow
+def read_for_a_while():
+    with Progress("count rows", None, "rows") as progress:
+        progress.advance(1000)
+        time.sleep(3.1)
+        progress.advance(5)
+
+
+def test_work_of_unknown_length_says_how_much_is_done():
+    read_for_a_while()
+    with get_client(sync_client=True) as client:
+        (artifact,) = [a for a in client.read_artifacts() if a.key == "progress-count-rows"]
+    assert artifact.description == "count rows: 1005 rows"
+    assert artifact.data == 100.0

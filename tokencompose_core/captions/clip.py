@@ -1,11 +1,13 @@
 """CLIP (arXiv:2103.00020) through open_clip: how well captions fit an image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import open_clip
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -35,10 +37,9 @@ def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Cli
     return Clip(network.eval(), preprocess, open_clip.get_tokenizer(name), device)
 
 
-@torch.inference_mode()
 def score_captions(
     clip: Clip,
-    images: Sequence[Image.Image],
+    images: Iterable[Image.Image],
     captions: Sequence[Sequence[str]],
     *,
     batch_size: int,
@@ -54,20 +55,40 @@ def score_captions(
     Returns:
         For every picture the scores of its captions, in [-1, 1], in their order.
     """
-    if not images:
+    features = embed_images(clip, images, batch_size=batch_size)
+    return score_embedded(clip, features, captions, batch_size=batch_size)
+
+
+@torch.inference_mode()
+def embed_images(
+    clip: Clip, images: Iterable[Image.Image], *, batch_size: int
+) -> list[Float[Tensor, " features"]]:
+    """Normalised features of images, of which no more than a batch is in memory.
+
+    Args:
+        clip: A loaded CLIP.
+        images: Pictures in RGB; each is taken when its batch is filled.
+        batch_size: Images that go through the model at once.
+    """
+    features: list[Tensor] = []
+    remaining = iter(images)
+    while batch := [clip.preprocess(image) for image in islice(remaining, batch_size)]:
+        features += clip.model.encode_image(torch.stack(batch).to(clip.device), normalize=True)
+    return features
+
+
+@torch.inference_mode()
+def score_embedded(
+    clip: Clip,
+    image_features: Sequence[Float[Tensor, " features"]],
+    captions: Sequence[Sequence[str]],
+    *,
+    batch_size: int,
+) -> list[list[float]]:
+    """As `score_captions`, of images that `embed_images` has seen."""
+    if not image_features:
         return []
     texts = [caption for candidates in captions for caption in candidates]
-    image_features = torch.cat(
-        [
-            clip.model.encode_image(
-                torch.stack(
-                    [clip.preprocess(image) for image in images[start : start + batch_size]]
-                ).to(clip.device),
-                normalize=True,
-            )
-            for start in range(0, len(images), batch_size)
-        ]
-    )
     text_features = torch.cat(
         [
             clip.model.encode_text(

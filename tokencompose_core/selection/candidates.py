@@ -32,7 +32,7 @@ def name_row(row: CaptionRow, roots: tuple[Path, ...]) -> tuple[str, str] | Reje
         row: What a reader gave.
         roots: See `roots_of`.
     """
-    image = row.image if is_url(row.image) else _path_below(row.image, roots)
+    image = row.image if is_url(row.image) else path_below(row.image, roots)
     key = key_of_name(row.name or image or row.image)
     if image is None:
         detail = f"{row.place}: {row.image} lies outside the image root"
@@ -42,9 +42,9 @@ def name_row(row: CaptionRow, roots: tuple[Path, ...]) -> tuple[str, str] | Reje
     return key, image
 
 
-def roots_of(images_dir: Path) -> tuple[Path, ...]:
-    """The ways to write the image root in front of an absolute path."""
-    return Path(os.path.abspath(images_dir)), images_dir.resolve()
+def roots_of(folder: Path) -> tuple[Path, ...]:
+    """What absolute paths below a folder may start with: its path as written, and as resolved."""
+    return Path(os.path.abspath(folder)), folder.resolve()
 
 
 def is_url(image: str) -> bool:
@@ -52,7 +52,7 @@ def is_url(image: str) -> bool:
     return "://" in image
 
 
-def _path_below(image: str, roots: tuple[Path, ...]) -> str | None:
+def path_below(image: str, roots: tuple[Path, ...]) -> str | None:
     """The path relative to the root, or None if it leaves it.
 
     By its letters: links inside the root were made by whoever owns it, and are followed.
