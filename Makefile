@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: demo test check ui report pocket-report train-pocket bench-train bench-train-gpu \
-	bench-objectives bench-assignments bench-curate deploy lock format clean
+	bench-objectives bench-assignments bench-curate bench-scale deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -42,6 +42,9 @@ bench-assignments: $(READY)  ## How well phrases get their masks, by the way box
 
 bench-curate: $(READY)  ## Images a second through the stage mask, beside the released order and the limit
 	@$(BIN)/python benchmarks/curate.py
+
+bench-scale: $(READY)  ## Seconds and memory of caption sets of up to a million rows
+	@$(BIN)/python benchmarks/scale.py
 
 deploy: $(READY)  ## Register the work pool and all deployments with a running server
 	@$(BIN)/prefect work-pool create --type process --overwrite cpu

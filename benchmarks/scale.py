@@ -15,6 +15,7 @@ parse      what the stage `parse` does up to the tagger's network, without Prefe
            is read, and each of its captions, not one an image, becomes a sentence of flair's tokens
 
 `base` is the memory of the process before, with all imports; `above` is what its peak adds to it.
+Processor time is that of all threads of the process, so that it holds on a machine with other work.
 
 `--digests` says what the cache of digests saves. `--images` runs the flow `curate`, with the pocket
 models, on two sizes and draws the straight line through both to 100,000 images.
@@ -50,11 +51,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--images", action="store_true")
     parser.add_argument("--scenes", default="200,800")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        work, settings = arguments.child
-        print(json.dumps(globals()[f"child_{work}"](**json.loads(settings))))
+        work = globals()[f"child_{arguments.child}"]
+        print(json.dumps(work(**json.load(sys.stdin))))
         return
     with tempfile.TemporaryDirectory() as name:
         if arguments.digests:
@@ -68,25 +69,25 @@ def main() -> None:
 def measure_rows(folder: Path, sizes: Sequence[int]) -> None:
     """Print a line for every size."""
     draw_images(folder / "images", -(-max(sizes) // CAPTIONS_AN_IMAGE))
+    print(f"{'':16} {'seconds':>35} {'processor us a row':>21} {'MiB: select':>15} {'parse':>15}")
     print(
-        f"{'':7} {'':8} {'seconds':>35} {'microseconds a row':>20} {'MiB, select':>14}"
-        f" {'MiB, parse':>14}"
-    )
-    print(
-        f"{'rows':>7} {'images':>8} {'prepare':>8} {'select':>8} {'again':>8} {'parse':>8}"
-        f" {'select':>11} {'parse':>8} {'base':>7} {'above':>6} {'base':>7} {'above':>6}"
+        f"{'rows':>8} {'images':>7} {'prepare':>8} {'select':>8} {'again':>8} {'parse':>8}"
+        f" {'select':>7} {'again':>6} {'parse':>6}" + 2 * f" {'base':>8} {'above':>6}"
     )
     for num_rows in sizes:
         write_rows(folder / "captions.jsonl", num_rows)
         store = folder / f"store-{num_rows}"
         chosen = run_child("select", store, folder=str(folder))
         parsed = run_child("parse", store, inputs=chosen.pop("inputs"))
-        first = chosen["prepare"] + chosen["select"]
+        first, again, parse = (
+            1e6 * seconds / num_rows
+            for seconds in (chosen["processor"], chosen["processor_again"], parsed["processor"])
+        )
         print(
-            f"{num_rows:7} {chosen['images']:8} {chosen['prepare']:8.1f} {chosen['select']:8.1f}"
-            f" {chosen['again']:8.1f} {parsed['parse']:8.1f} {1e6 * first / num_rows:11.0f}"
-            f" {1e6 * parsed['parse'] / num_rows:8.0f} {chosen['base']:7.0f} {chosen['above']:6.0f}"
-            f" {parsed['base']:7.0f} {parsed['above']:6.0f}",
+            f"{num_rows:8} {chosen['images']:7} {chosen['prepare']:8.1f} {chosen['select']:8.1f}"
+            f" {chosen['again']:8.1f} {parsed['parse']:8.1f} {first:7.0f} {again:6.0f}"
+            f" {parse:6.0f} {chosen['base']:8.0f} {chosen['above']:6.0f}"
+            f" {parsed['base']:8.0f} {parsed['above']:6.0f}",
             flush=True,
         )
 
@@ -104,11 +105,15 @@ def child_select(folder: str) -> dict[str, Any]:
 
         @flow
         def select(config: CurateConfig) -> list[dict[str, str]]:
-            begin = time.perf_counter()
+            begin, processor = time.perf_counter(), time.process_time()
             source = prepare_source(config)
             middle = time.perf_counter()
             parts = select_partitions(source, config)
-            seconds.update(prepare=middle - begin, select=time.perf_counter() - middle)
+            seconds.update(
+                prepare=middle - begin,
+                select=time.perf_counter() - middle,
+                processor=time.process_time() - processor,
+            )
             return [part.model_dump() for part in parts]
 
         config = CurateConfig.load(
@@ -126,15 +131,11 @@ def child_select(folder: str) -> dict[str, Any]:
         assert select(config) == inputs
     with Path(folder, "captions.jsonl").open() as lines:
         images = len({json.loads(line)["img_path"] for line in lines})
-    again = sum(seconds.values())
-    return {
-        **first,
-        "again": again,
-        "inputs": inputs,
-        "images": images,
-        "base": base,
-        "above": above,
+    again = {
+        "again": seconds["prepare"] + seconds["select"],
+        "processor_again": seconds["processor"],
     }
+    return {**first, **again, "inputs": inputs, "images": images, "base": base, "above": above}
 
 
 def child_parse(inputs: list[dict[str, str]]) -> dict[str, Any]:
@@ -145,13 +146,19 @@ def child_parse(inputs: list[dict[str, str]]) -> dict[str, Any]:
     from tokencompose_core.store.tables import read_table
 
     store = open_store()
-    base, begin, num_tokens = peak_mib(), time.perf_counter(), 0
+    base, num_tokens = peak_mib(), 0
+    begin, processor = time.perf_counter(), time.process_time()
     for part in inputs:
         rows = read_table(Input(**part).path(store), SelectedImage)
         sentences = split_sentences([caption for row in rows for caption in row.captions])
         num_tokens += sum(map(len, sentences))
-    seconds = time.perf_counter() - begin
-    return {"parse": seconds, "tokens": num_tokens, "base": base, "above": peak_mib() - base}
+    return {
+        "parse": time.perf_counter() - begin,
+        "processor": time.process_time() - processor,
+        "tokens": num_tokens,
+        "base": base,
+        "above": peak_mib() - base,
+    }
 
 
 def measure_digests(folder: Path, num_files: int, size: int = 120_000) -> None:
@@ -285,8 +292,15 @@ def prefect_server() -> Iterator[None]:
 def run_child(work: str, store: Path, **settings: Any) -> dict[str, Any]:
     """Run a function `child_...` in a new process, so that peaks of memory do not mix."""
     ran = subprocess.run(
-        [sys.executable, __file__, "--child", work, json.dumps(settings)],
-        env={**os.environ, "TOKENCOMPOSE_STORE": str(store), "PREFECT_LOGGING_LEVEL": "ERROR"},
+        [sys.executable, __file__, "--child", work],
+        input=json.dumps(settings),
+        # A server that is told to end says as an error what it could not write any more.
+        env={
+            **os.environ,
+            "TOKENCOMPOSE_STORE": str(store),
+            "PREFECT_LOGGING_LEVEL": "CRITICAL",
+            "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+        },
         stdout=subprocess.PIPE,
         text=True,
         check=True,

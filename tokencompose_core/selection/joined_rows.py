@@ -142,8 +142,11 @@ def _add(
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A connection without a journal: a file that was not written to its end is never read."""
-    connection = sqlite3.connect(path)
+    """A connection without a journal: a file that was not written to its end is never read.
+
+    Without locks too, which not every network file system has: nobody reads while it is written.
+    """
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True)
     connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

@@ -30,7 +30,7 @@ def read_source(
     """Images with their captions, and rows that are left out.
 
     CSV, Parquet, JSON with an object a line, image folders and tars are read row by row. A JSON
-    list and COCO's captions are read whole, in some ten times the memory that the file takes.
+    list and COCO's captions are read whole, in some five times the memory that the file takes.
 
     Args:
         source: What to read.
