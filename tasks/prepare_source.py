@@ -1,6 +1,7 @@
 """Where captions and images come from."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from prefect import task
@@ -15,10 +16,19 @@ from data_schemas.configs.curate_config import (
     VsrCocoSource,
 )
 from data_schemas.manifest import Manifest
-from tasks.stage import STAGE_OPTIONS, Spec, open_store, reuse_or_publish, run_stage
+from tasks.progress import STOP, Progress
+from tasks.stage import (
+    STAGE_OPTIONS,
+    Spec,
+    open_digests,
+    open_store,
+    reuse_or_publish,
+    run_stage,
+)
 from tokencompose_core.pocket.world import WorldPaths, write_world
 from tokencompose_core.selection.digest_source import digest_candidates, digest_source
 from tokencompose_core.selection.fetch_images import FetchLimits, fetch_images
+from tokencompose_core.selection.joined_rows import JoinedRows
 from tokencompose_core.selection.read_source import read_source
 from tokencompose_core.store.content_store import Store
 
@@ -95,6 +105,7 @@ def prepare_source(config: CurateConfig) -> Source:
         FileNotFoundError: If a file of the set is not there.
         ValueError: If a file as a whole is not what its kind says.
     """
+    STOP.clear()  # of a flow that was interrupted before, in the same process
     match config.source:
         case PocketSource():
             manifest = run_stage(draw_world, [WorldSpec(settings=config.source)])[0].manifest
@@ -111,11 +122,8 @@ def prepare_source(config: CurateConfig) -> Source:
 
 def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
     captions = [Path(path) for path in files.captions_paths]
-    return Source(
-        files=files,
-        images_dir=images_dir,
-        image_limits=ImageLimits(),
-        digest=digest_source(
+    with open_digests() as digest, Progress("digest", None, "images") as progress:
+        whole = digest_source(
             Path(files.vsr_path),
             captions,
             Path(images_dir),
@@ -123,32 +131,54 @@ def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
             labels=files.labels,
             relations=files.relations,
             coco_year=files.coco_year,
-        ),
-    )
+            digest=digest,
+            on_image=progress.advance,
+        )
+    return Source(files=files, images_dir=images_dir, image_limits=ImageLimits(), digest=whole)
 
 
 def prepare_own_source(settings: OwnSource) -> Source:
     """Read a set of a user's own, and copy images in tars and behind URLs to the image root.
+
+    Its rows wait, joined, at `joined_path` for the selection.
 
     Raises:
         FileNotFoundError: If a file of the set is not there.
         ValueError: If a file as a whole is not what its kind says.
     """
     images_dir, limits = Path(settings.images_dir), settings.image_limits
-    candidates, rejections = read_source(settings)
-    fetch_images(
-        candidates,
-        images_dir,
-        FetchLimits(
-            url_schemes=limits.url_schemes,
-            max_bytes=limits.max_bytes,
-            timeout_seconds=limits.timeout_seconds,
-            num_retries=limits.num_retries,
-        ),
-    )
-    return Source(
-        files=settings,
-        images_dir=settings.images_dir,
-        image_limits=limits,
-        digest=digest_candidates(candidates, rejections, images_dir),
-    )
+    with TemporaryDirectory(dir=open_store().work_dir("rows")) as folder:
+        path = Path(folder) / "rows.sqlite"
+        with join_source(settings, path) as rows:
+            fetch_limits = FetchLimits(
+                url_schemes=limits.url_schemes,
+                max_bytes=limits.max_bytes,
+                timeout_seconds=limits.timeout_seconds,
+                num_retries=limits.num_retries,
+            )
+            with Progress("fetch", rows.num_urls, "images") as progress:
+                fetch_images(rows.urls(), images_dir, fetch_limits, progress.advance)
+            with (
+                open_digests() as digest,
+                Progress("digest", rows.num_images, "images") as progress,
+            ):
+                whole = digest_candidates(
+                    rows.candidates(), rows.rejections(), images_dir, digest, progress.advance
+                )
+        path.replace(joined_path(whole))
+    return Source(files=settings, images_dir=settings.images_dir, image_limits=limits, digest=whole)
+
+
+def join_source(settings: OwnSource, path: Path) -> JoinedRows:
+    """Read a set of a user's own and join its rows in a file."""
+    with Progress("read", None, "rows") as progress:
+        return read_source(settings, path, progress.advance)
+
+
+def joined_path(digest: str) -> Path:
+    """Where the rows of a source wait, once they were read, for the selection; it removes them.
+
+    Args:
+        digest: The source's digest.
+    """
+    return open_store().work_dir("rows") / f"{digest}.sqlite"

@@ -34,11 +34,11 @@ class Progress:
 
     Args:
         title: What is being done, in few words.
-        total: Number of units of work.
+        total: Number of units of work; None if nobody knows, as of rows before the last one.
         unit: What is counted.
     """
 
-    def __init__(self, title: str, total: int, unit: str) -> None:
+    def __init__(self, title: str, total: int | None, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done = 0
         # No bar where nobody watches: in the logs of a worker or of continuous integration.
@@ -93,8 +93,12 @@ class Progress:
         if not last and now - self.updated < _SECONDS_BETWEEN_UPDATES:
             return
         self.updated = now
-        percent = 100.0 * self.done / max(1, self.total)
-        text = f"{self.title}: {self.done} of {self.total} {self.unit} {note}".strip()
+        if self.total is None:
+            percent = 100.0 if last else 0.0
+            text = f"{self.title}: {self.done} {self.unit} {note}".strip()
+        else:
+            percent = 100.0 * self.done / max(1, self.total)
+            text = f"{self.title}: {self.done} of {self.total} {self.unit} {note}".strip()
         if self.artifact is None:
             key = re.sub(r"[^a-z0-9]+", "-", f"progress {self.title}".lower()).strip("-")
             created = create_progress_artifact(percent, key=key, description=text)

@@ -1,6 +1,9 @@
 """Stage `select`: which images, with which candidate captions."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from prefect import task
@@ -9,23 +12,25 @@ from prefect.client.schemas.objects import State
 from data_schemas.configs.curate_config import CurateConfig, ImageLimits, SelectConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.manifest import Manifest
-from data_schemas.records import SELECTED_SCHEMA
+from data_schemas.records import SELECTED_SCHEMA, SelectedImage
 from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
-from tasks.prepare_source import Source, VsrFiles
-from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.prepare_source import Source, VsrFiles, join_source, joined_path
+from tasks.progress import Progress
+from tasks.stage import STAGE_OPTIONS, Input, Spec, open_digests, reuse_or_publish, run_stage
 from tokencompose_core.selection.candidates import Candidate
-from tokencompose_core.selection.partition import partition_keys
+from tokencompose_core.selection.joined_rows import JoinedRows
+from tokencompose_core.selection.partition import cut_partitions
 from tokencompose_core.selection.read_coco import read_coco_captions
-from tokencompose_core.selection.read_source import read_source
 from tokencompose_core.selection.read_vsr import read_vsr_lines
 from tokencompose_core.selection.select_images import (
     images_of_split,
     name_candidates,
+    reject_taken_keys,
     select_images,
 )
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.rejections import write_rejections
+from tokencompose_core.store.rejections import RejectionWriter
 from tokencompose_core.store.tables import write_table
 
 
@@ -64,38 +69,65 @@ def select_from_source(spec: SelectSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        candidates, rejections = _read_candidates(spec.source, spec.settings.split)
         limits = spec.source.image_limits
-        selected, unusable = select_images(
-            candidates,
-            Path(spec.source.images_dir),
-            min_side=limits.min_side,
-            max_pixels=limits.max_pixels,
-        )
-        num_in = len(candidates) + len(rejections)
-        rejections += unusable
-        rejected = write_rejections(folder, rejections)
-        keys = [image.key for image in selected]
-        for number, part in enumerate(partition_keys(keys, spec.settings.partition_size)):
-            write_table(
-                folder / f"part-{number:05d}.parquet",
-                selected[part.start : part.stop],
-                SELECTED_SCHEMA,
-            )
-        return {"num_in": num_in, "num_out": len(selected), "rejected": rejected}
+        num_out = 0
+        with (
+            open_digests() as digest,
+            RejectionWriter(folder) as rejected,
+            _open_candidates(spec.source, spec.settings.split) as (candidates, lost, num_images),
+            Progress("select", num_images, "images") as progress,
+        ):
+            for rejection in lost:
+                rejected.write(rejection)
+
+            def keep() -> Iterator[SelectedImage]:
+                for image in select_images(
+                    candidates,
+                    Path(spec.source.images_dir),
+                    min_side=limits.min_side,
+                    max_pixels=limits.max_pixels,
+                    digest=digest,
+                ):
+                    progress.advance(1)
+                    if isinstance(image, SelectedImage):
+                        yield image
+                    else:
+                        rejected.write(image)
+
+            parts = cut_partitions(keep(), spec.settings.partition_size, lambda image: image.key)
+            for number, part in enumerate(parts):
+                write_table(folder / f"part-{number:05d}.parquet", part, SELECTED_SCHEMA)
+                num_out += len(part)
+        return {
+            "num_in": num_out + rejected.counts.total(),
+            "num_out": num_out,
+            "rejected": dict(sorted(rejected.counts.items())),
+        }
 
     return reuse_or_publish(spec, write, {"source": spec.source.digest})
 
 
-def _read_candidates(source: Source, split: str) -> tuple[list[Candidate], list[Rejection]]:
+@contextmanager
+def _open_candidates(
+    source: Source, split: str
+) -> Iterator[tuple[Iterable[Candidate | Rejection], Iterable[Rejection], int]]:
+    """Images, rows that are left out, and how many images there are."""
     match source.files:
         case VsrFiles() as files:
             lines = read_vsr_lines(Path(files.vsr_path))
             names = images_of_split(lines, split, files.labels, files.relations)
             captions = read_coco_captions([Path(path) for path in files.captions_paths])
-            return name_candidates(names, captions, split, files.coco_year), []
-        case _:
-            return read_source(source.files)
+            candidates = name_candidates(names, captions, split, files.coco_year)
+            yield reject_taken_keys(candidates), [], len(names)
+        case settings:
+            path = joined_path(source.digest)
+            with ExitStack() as stack:
+                if path.is_file():
+                    rows = stack.enter_context(JoinedRows(path))
+                else:  # a retry on another machine, perhaps
+                    folder = stack.enter_context(TemporaryDirectory(dir=path.parent))
+                    rows = stack.enter_context(join_source(settings, Path(folder) / path.name))
+                yield rows.candidates(), rows.rejections(), rows.num_images
 
 
 def select_partitions(source: Source, config: CurateConfig | ImportMasksConfig) -> list[Input]:
@@ -105,7 +137,10 @@ def select_partitions(source: Source, config: CurateConfig | ImportMasksConfig) 
         ValueError: If no image is left.
     """
     spec = SelectSpec(source=source, settings=config.select)
-    outcomes = run_stage(select_from_source, [spec])
+    try:
+        outcomes = run_stage(select_from_source, [spec])
+    finally:
+        joined_path(source.digest).unlink(missing_ok=True)
     close_stage(outcomes, config.caption_set, config.max_rejected_fraction)
     manifest = outcomes[0].manifest
     if manifest.num_out == 0:
@@ -113,4 +148,8 @@ def select_partitions(source: Source, config: CurateConfig | ImportMasksConfig) 
             f"caption set {config.caption_set!r}: none of its {manifest.num_in} images and rows can"
             f" be used ({manifest.rejected or 'there are none'})"
         )
-    return [Input.of(manifest, name) for name in manifest.names(".parquet") if "part-" in name]
+    return [
+        Input(key=manifest.key, digest=file.sha256, name=file.name)
+        for file in manifest.files
+        if file.name.startswith("part-")
+    ]

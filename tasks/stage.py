@@ -3,7 +3,8 @@
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,8 @@ from data_schemas.manifest import Manifest
 from tasks.progress import STOP, Progress, stop_if_asked
 from tasks.quiet import hush_libraries
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.keys import files_digest, make_key
+from tokencompose_core.store.digest_cache import DigestCache
+from tokencompose_core.store.keys import file_digest, files_digest, make_key
 
 PACKAGES = (
     "torch",
@@ -98,13 +100,16 @@ class Input(BaseModel):
         Raises:
             FileNotFoundError: If it is no longer in the store, or damaged.
         """
-        manifest = store.find(self.key)
-        if manifest is None:
-            raise FileNotFoundError(
-                f"{self.key} is missing from the store {store.root} or damaged; run the flow again,"
-                " it will be made anew"
-            )
-        return store.path(manifest, self.name)
+        if self.name and not self.name.endswith("/"):
+            file = store.file(self.key, self.name, self.digest)
+            if file is not None:
+                return file
+        elif (manifest := store.find(self.key)) is not None:
+            return store.path(manifest, self.name)
+        raise FileNotFoundError(
+            f"{self.key} is missing from the store {store.root} or damaged; run the flow again,"
+            " it will be made anew"
+        )
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,25 @@ def open_store() -> Store:
         raise ValueError(f"TOKENCOMPOSE_STORE_CHECK is {check!r}, but it takes digest or size")
     url = os.environ.get("TOKENCOMPOSE_STORE") or str(Path(".tokencompose").absolute())
     return Store(url, check="digest" if check == "digest" else "size")
+
+
+@contextmanager
+def open_digests() -> Iterator[Callable[[Path], str]]:
+    """Digests of files outside the store, remembered from run to run.
+
+    `TOKENCOMPOSE_DIGEST_CACHE=off` has every file read every time.
+
+    Raises:
+        ValueError: If the setting is neither `on`, the default, nor `off`.
+    """
+    setting = os.environ.get("TOKENCOMPOSE_DIGEST_CACHE", "on")
+    if setting not in ("on", "off"):
+        raise ValueError(f"TOKENCOMPOSE_DIGEST_CACHE is {setting!r}, but it takes on or off")
+    if setting == "off":
+        yield file_digest
+        return
+    with DigestCache(open_store().digests_path) as cache:
+        yield cache.digest
 
 
 def reuse_or_publish(

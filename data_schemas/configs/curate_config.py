@@ -136,7 +136,7 @@ class CsvSource(_TableSource):
 
 
 class ParquetSource(_TableSource):
-    """Parquet files; captions are text or lists of texts."""
+    """Parquet files; captions are text or lists of texts, images paths, URLs or bytes."""
 
     kind: Literal["parquet"]
     paths: Paths

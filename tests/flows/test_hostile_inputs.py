@@ -166,6 +166,31 @@ def parquet_source(folder: Path) -> tuple[dict, dict[str, int], int]:
     return source, reasons, 1
 
 
+def parquet_images_source(folder: Path) -> tuple[dict, dict[str, int], int]:
+    """Images in the table itself, as Hugging Face writes them."""
+    contents = [JPEG, JPEG[:200], b"", b"<html>", None, JPEG, encoded(picture())]
+    images = [{"bytes": content, "path": "a.jpg"} for content in contents]
+    images[4:5] = [{"bytes": None, "path": "../a.jpg"}]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = {"image": pa.array([*images, None], kind), "text": [CAPTION] * 8}
+    pq.write_table(pa.table(rows), folder / "images.parquet")
+    source = {
+        "kind": "parquet",
+        "paths": [str(folder / "images.parquet")],
+        "images_dir": str(folder),
+        "image_column": "image",
+        "caption_column": "text",
+    }
+    reasons = {
+        "image-unreadable": 1,
+        "image-empty": 1,
+        "image-unknown-format": 1,
+        "image-outside-root": 1,
+        "row-field-missing": 1,
+    }
+    return source, reasons, 2
+
+
 def tar_source(folder: Path) -> tuple[dict, dict[str, int], int]:
     files = [
         ("train/0.jpg", JPEG),
@@ -199,7 +224,7 @@ def tar_source(folder: Path) -> tuple[dict, dict[str, int], int]:
     return source, reasons, 1
 
 
-@pytest.mark.parametrize("write", [csv_source, parquet_source, tar_source])
+@pytest.mark.parametrize("write", [csv_source, parquet_source, parquet_images_source, tar_source])
 def test_other_shapes_run_through_as_well(tmp_path, store_dir, write):
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / name).write_bytes(JPEG)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data_schemas.rejections import Rejection, RejectionReason
-from tokencompose_core.selection.candidates import name_rows
+from tokencompose_core.selection.candidates import name_row, roots_of
 from tokencompose_core.selection.caption_row import CaptionRow, Columns, is_unicode, read_row
 from tokencompose_core.selection.read_json import read_objects
 
@@ -59,9 +59,14 @@ def read_listed_rows(path: Path, images_dir: Path) -> dict[str, list[ListedRow |
     if values and NOUNS_COLUMN not in seen:
         raise ValueError(f"{path} has no column {NOUNS_COLUMN!r}, but {seen}")
     rows: dict[str, list[ListedRow | Rejection]] = {}
-    for named in name_rows(captions, images_dir):
-        if not isinstance(named, Rejection):
-            row, key, _ = named
+    taken: dict[str, str] = {}
+    roots = roots_of(images_dir)
+    for row in captions:
+        named = row if isinstance(row, Rejection) else name_row(row, roots)
+        if isinstance(row, Rejection) or isinstance(named, Rejection):
+            continue
+        key, image = named
+        if taken.setdefault(key, image) == image:
             rows.setdefault(key, []).append(_read_nouns(values[row.place], row, key))
     return rows
 

@@ -1,6 +1,6 @@
 """flair's part-of-speech tagger and the noun phrases it yields."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import flair
@@ -46,7 +46,7 @@ def find_noun_phrases(
         noun_tags: Tags that count as nouns.
         batch_size: Captions a batch.
     """
-    sentences = [Sentence(caption.translate(_SPACED)) for caption in captions]
+    sentences = split_sentences(captions)
     tagger.predict([s for s in sentences if len(s)], mini_batch_size=batch_size)
     label = tagger.label_type
     return [
@@ -63,6 +63,14 @@ def find_noun_phrases(
         )
         for caption, sentence in zip(captions, sentences, strict=True)
     ]
+
+
+def split_sentences(captions: Iterable[str]) -> list[Sentence]:
+    """Captions as flair takes them, whose tokens have the positions that they have in the caption.
+
+    flair splits a sentence when it is first asked for its tokens.
+    """
+    return [Sentence(caption.translate(_SPACED)) for caption in captions]
 
 
 def join_nouns(caption: str, tokens: Sequence[tuple[int, int, bool]]) -> list[NounPhrase]:

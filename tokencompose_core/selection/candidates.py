@@ -1,8 +1,7 @@
-"""From rows to images, each once, with all captions that any row has for it."""
+"""An image that a source names, and the rows that name it."""
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tokencompose_core.selection.caption_row import STAGE, CaptionRow
 from tokencompose_core.selection.sample_key import key_of_name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """An image that a source names, before its file was looked at.
 
@@ -26,70 +25,31 @@ class Candidate:
     captions: list[str]
 
 
-def join_rows(
-    rows: Iterable[CaptionRow | Rejection], images_dir: Path
-) -> tuple[list[Candidate], list[Rejection]]:
-    """Join the rows of each image.
+def name_row(row: CaptionRow, roots: tuple[Path, ...]) -> tuple[str, str] | Rejection:
+    """Key and image of a row, or a rejection if its path leaves the image root.
 
     Args:
-        rows: What a reader gave.
-        images_dir: The image root.
-
-    Returns:
-        Images in order of first mention, and rows that are left out: those that were not readable,
-        whose path leaves the image root, or whose id an earlier row gave to another image.
+        row: What a reader gave.
+        roots: See `roots_of`.
     """
-    candidates: dict[str, Candidate] = {}
-    rejected = []
-    for named in name_rows(rows, images_dir):
-        if isinstance(named, Rejection):
-            rejected.append(named)
-            continue
-        row, key, image = named
-        known = candidates.setdefault(key, Candidate(key, image, []))
-        known.captions.extend(c for c in dict.fromkeys(row.captions) if c not in known.captions)
-    return list(candidates.values()), rejected
-
-
-def name_rows(
-    rows: Iterable[CaptionRow | Rejection], images_dir: Path
-) -> Iterator[tuple[CaptionRow, str, str] | Rejection]:
-    """Give each row the key of its sample.
-
-    Args:
-        rows: What a reader gave.
-        images_dir: The image root.
-
-    Yields:
-        A row with its key and its image, a normalised path below the image root or a URL; or what
-        `join_rows` leaves out.
-    """
-    taken: dict[str, str] = {}
-    roots = roots_of(images_dir)
-    for row in rows:
-        if isinstance(row, Rejection):
-            yield row
-            continue
-        image = row.image if is_url(row.image) else path_below(row.image, roots)
-        key = key_of_name(row.name or image or row.image)
-        if image is None:
-            detail = f"{row.place}: {row.image} lies outside the image root"
-            yield _rejection(key, RejectionReason.IMAGE_OUTSIDE_ROOT, detail)
-        elif taken.setdefault(key, image) != image:
-            detail = f"{row.place}: {row.name or image!r} is taken by {taken[key]}, not {image}"
-            yield _rejection(key, RejectionReason.ID_TAKEN, detail)
-        else:
-            yield row, key, image
-
-
-def is_url(image: str) -> bool:
-    """Whether an image is named by a URL and not by a path."""
-    return "://" in image
+    image = row.image if is_url(row.image) else path_below(row.image, roots)
+    key = key_of_name(row.name or image or row.image)
+    if image is None:
+        detail = f"{row.place}: {row.image} lies outside the image root"
+        return Rejection(
+            key=key, stage=STAGE, reason=RejectionReason.IMAGE_OUTSIDE_ROOT, detail=detail
+        )
+    return key, image
 
 
 def roots_of(folder: Path) -> tuple[Path, ...]:
     """What absolute paths below a folder may start with: its path as written, and as resolved."""
     return Path(os.path.abspath(folder)), folder.resolve()
+
+
+def is_url(image: str) -> bool:
+    """Whether an image is named by a URL and not by a path."""
+    return "://" in image
 
 
 def path_below(image: str, roots: tuple[Path, ...]) -> str | None:
@@ -104,7 +64,3 @@ def path_below(image: str, roots: tuple[Path, ...]) -> str | None:
                 return Path(path).relative_to(root).as_posix()
         return None
     return None if path == ".." or path.startswith("../") else path
-
-
-def _rejection(key: str, reason: RejectionReason, detail: str) -> Rejection:
-    return Rejection(key=key, stage=STAGE, reason=reason, detail=detail)

@@ -99,7 +99,12 @@ def passes(values: Mapping[str, Any], columns: Columns) -> bool:
 
 def reject_row(place: str, reason: RejectionReason, detail: str) -> Rejection:
     """A row that is left out; it has no key yet, so its place stands for it."""
-    return Rejection(key=place, stage=STAGE, reason=reason, detail=f"{place}: {detail}")
+    # Names in a tar need not be Unicode, and a rejection is written as UTF-8.
+    key, detail = (
+        text.encode("utf-8", "backslashreplace").decode("utf-8")
+        for text in (place, f"{place}: {detail}")
+    )
+    return Rejection(key=key, stage=STAGE, reason=reason, detail=detail)
 
 
 def is_unicode(text: str) -> bool:

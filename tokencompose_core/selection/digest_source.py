@@ -1,9 +1,7 @@
 """Digest of everything that a selection reads."""
 
 import hashlib
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from data_schemas.rejections import Rejection
@@ -17,6 +15,7 @@ from tokencompose_core.selection.select_images import (
     name_candidates,
 )
 from tokencompose_core.store.keys import canonical_json, file_digest, text_digest
+from tokencompose_core.store.map_in_threads import map_in_threads
 
 
 def digest_source(
@@ -27,6 +26,8 @@ def digest_source(
     labels: Collection[int] = (0, 1),
     relations: Collection[str] = (),
     coco_year: int = 2017,
+    digest: Callable[[Path], str] = file_digest,
+    on_image: Callable[[int], None] = lambda count: None,
 ) -> str:
     """Digest of the VSR file, the caption files and the images that they select.
 
@@ -34,7 +35,8 @@ def digest_source(
     `name_candidates` for the year.
 
     Two sources of equal content have equal digests, wherever they lie. An image that is not there
-    counts as missing, so that its arrival changes the digest.
+    counts as missing, so that its arrival changes the digest. `digest` gives the digest of a file,
+    and `on_image` is told of every image.
 
     Raises:
         FileNotFoundError: If the VSR file, a caption file or the image folder is not there.
@@ -46,13 +48,15 @@ def digest_source(
     # Only the names of 2014 depend on the captions, which take seconds to read.
     captions = read_coco_captions(captions_paths) if coco_year == 2014 else {}
     paths = [images_dir / c.image for c in name_candidates(names, captions, split, coco_year)]
-    with ThreadPoolExecutor() as executor:
-        digests = list(executor.map(lambda p: file_digest(p) if p.is_file() else "", paths))
+    digests = []
+    for found in map_in_threads(lambda path: digest(path) if path.is_file() else "", paths):
+        digests.append(found)
+        on_image(1)
     return text_digest(
         canonical_json(
             {
-                "vsr": file_digest(vsr_path),
-                "captions": [file_digest(path) for path in captions_paths],
+                "vsr": digest(vsr_path),
+                "captions": [digest(path) for path in captions_paths],
                 "images": sorted(zip(names, digests, strict=True)),
             }
         )
@@ -60,25 +64,38 @@ def digest_source(
 
 
 def digest_candidates(
-    candidates: Sequence[Candidate], rejections: Sequence[Rejection], images_dir: Path
+    candidates: Iterable[Candidate],
+    rejections: Iterable[Rejection],
+    images_dir: Path,
+    digest: Callable[[Path], str] = file_digest,
+    on_image: Callable[[int], None] = lambda count: None,
 ) -> str:
     """Digest of what a reader found, and of the images that it names.
 
     The same rows in another file, or in a file of another kind, have the same digest.
+
+    Args:
+        candidates: Images with captions; read once.
+        rejections: Rows that are left out; read after the images.
+        images_dir: The image root.
+        digest: Gives the digest of a file.
+        on_image: Told of every image.
     """
 
-    def digest_image(image: str) -> str:
+    def describe(candidate: Candidate) -> bytes:
+        image = candidate.image
         try:
             path = images_dir / (fetched_path(image, images_dir) if is_url(image) else image)
+            content = digest(path) if is_file(path) else ""
         except FetchError as error:
-            return str(error)
-        return file_digest(path) if is_file(path) else ""
+            content = str(error)
+        parts = [candidate.key, image, candidate.captions, content]
+        return canonical_json(parts).encode("utf-8")
 
-    with ThreadPoolExecutor() as executor:
-        digests = list(executor.map(digest_image, (c.image for c in candidates)))
     whole = hashlib.sha256()
-    for candidate, digest in zip(candidates, digests, strict=True):
-        whole.update(canonical_json([*astuple(candidate), digest]).encode("utf-8"))
+    for described in map_in_threads(describe, candidates):
+        whole.update(described)
+        on_image(1)
     for rejection in rejections:
         whole.update(canonical_json(rejection.model_dump(mode="json")).encode("utf-8"))
     return whole.hexdigest()

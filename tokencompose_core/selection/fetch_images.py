@@ -4,16 +4,16 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
 
 from data_schemas.rejections import RejectionReason
-from tokencompose_core.selection.candidates import Candidate, is_url
 from tokencompose_core.store.keys import text_digest
+from tokencompose_core.store.map_in_threads import map_in_threads
 
 FETCHED_NAME = "fetched"
 _THREADS = 8
@@ -45,27 +45,35 @@ class FetchError(ValueError):
         self.reason = reason
 
 
-def fetch_images(candidates: Iterable[Candidate], images_dir: Path, limits: FetchLimits) -> None:
+def fetch_images(
+    urls: Iterable[str],
+    images_dir: Path,
+    limits: FetchLimits,
+    on_image: Callable[[int], None] = lambda count: None,
+) -> None:
     """Copy what is not there yet to `fetched/` below the image root.
 
     A URL stands for one content: what was copied is not asked for again. One that failed leaves a
     note beside it, which `fetched_path` reads, and is tried again the next time.
 
     Args:
-        candidates: Images; those named by paths are passed over.
+        urls: URLs of images, each once.
         images_dir: The image root.
         limits: What may be read.
+        on_image: Told of every URL that was copied, was there already or failed.
 
     Raises:
         ValueError: If a package that fsspec needs for a URL is not installed.
     """
-    urls = [candidate.image for candidate in candidates if is_url(candidate.image)]
-    urls = [url for url in dict.fromkeys(urls) if not (images_dir / _place(url)).is_file()]
-    if not urls:
-        return
-    (images_dir / FETCHED_NAME).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(_THREADS) as executor:
-        list(executor.map(lambda url: _fetch(url, images_dir / _place(url), limits), urls))
+
+    def fetch(url: str) -> None:
+        path = images_dir / _place(url)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _fetch(url, path, limits)
+
+    for _ in map_in_threads(fetch, urls, _THREADS):
+        on_image(1)
 
 
 def fetched_path(url: str, images_dir: Path) -> str:
@@ -153,8 +161,9 @@ def _within(seconds: float, url: str, scheme: str, max_bytes: int) -> bytes:
 
 def _read(url: str, scheme: str, max_bytes: int) -> bytes:
     filesystem = fsspec.filesystem(scheme)
-    # http is read as it comes: a server need not know ranges or say a length.
-    options = {"block_size": 0} if scheme in ("http", "https") else {}
+    # http is read as it comes: a server need not know ranges or say a length. fsspec would ask for
+    # the size first, unless there is one, and then takes a busy server's answer for a missing file.
+    options = {"block_size": 0, "size": 1} if scheme in ("http", "https") else {}
     content = bytearray()
     with filesystem.open(url, "rb", **options) as stream:
         while block := stream.read(_BLOCK):

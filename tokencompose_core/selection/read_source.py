@@ -1,6 +1,6 @@
 """Read a source of any kind."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from data_schemas.configs.curate_config import (
     WebdatasetSource,
 )
 from data_schemas.rejections import Rejection
-from tokencompose_core.selection.candidates import Candidate, join_rows
 from tokencompose_core.selection.caption_row import CaptionRow, Columns
+from tokencompose_core.selection.joined_rows import JoinedRows, join_rows
 from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_csv import read_csv
 from tokencompose_core.selection.read_image_folder import read_image_folder
@@ -24,8 +24,18 @@ from tokencompose_core.selection.read_parquet import read_parquet
 from tokencompose_core.selection.read_webdataset import read_webdataset
 
 
-def read_source(source: OwnSource) -> tuple[list[Candidate], list[Rejection]]:
+def read_source(
+    source: OwnSource, path: Path, on_rows: Callable[[int], None] = lambda count: None
+) -> JoinedRows:
     """Images with their captions, and rows that are left out.
+
+    CSV, Parquet, JSON with an object a line, image folders and tars are read row by row. A JSON
+    list and COCO's captions are read whole, in some five times the memory that the file takes.
+
+    Args:
+        source: What to read.
+        path: Where to write what was read; a file that is not there yet.
+        on_rows: Told how many more rows were read, from time to time.
 
     Raises:
         FileNotFoundError: If a file, or the folder of the images, is not there.
@@ -34,7 +44,7 @@ def read_source(source: OwnSource) -> tuple[list[Candidate], list[Rejection]]:
     images_dir = Path(source.images_dir)
     if not isinstance(source, WebdatasetSource) and not images_dir.is_dir():
         raise FileNotFoundError(f"the source needs the folder {images_dir}, which is not there")
-    return join_rows(_read_rows(source, images_dir), images_dir)
+    return join_rows(_read_rows(source, images_dir), images_dir, path, on_rows)
 
 
 def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rejection]:
@@ -51,7 +61,9 @@ def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rej
                 for path in _existing(source.paths)
             )
         case ParquetSource():
-            rows = (read_parquet(path, _columns(source)) for path in _existing(source.paths))
+            rows = (
+                read_parquet(path, _columns(source), images_dir) for path in _existing(source.paths)
+            )
         case ImageFolderSource():
             rows = [read_image_folder(images_dir, _columns(source))]
         case WebdatasetSource():

@@ -1,6 +1,8 @@
 """Read Visual Spatial Reasoning (arXiv:2205.00363) files."""
 
 import json
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 
@@ -32,25 +34,29 @@ class VsrLine(BaseModel):
         return PurePosixPath(urlparse(self.image_link).path).parent.name
 
 
-def read_vsr_lines(path: Path) -> list[VsrLine]:
-    """Read a VSR file of JSON lines.
+def read_vsr_lines(path: Path) -> Iterator[VsrLine]:
+    """The lines of a VSR file of JSON lines.
 
     Raises:
         ValueError: If a line is not UTF-8, not JSON or lacks a field, naming file, line and field.
     """
-    lines = []
-    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
-        if not text.strip():
-            continue
-        try:
-            lines.append(VsrLine.model_validate(json.loads(text.decode("utf-8"))))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not UTF-8 at byte {error.start}") from error
-        except ValidationError as error:
-            raise ValueError(f"{path}, line {number}: {describe_fields(error)}") from error
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
-    return lines
+    with path.open("rb") as stream:
+        # Lines may also end in a carriage return alone.
+        lines = chain.from_iterable(line.splitlines() for line in stream)
+        for number, text in enumerate(lines, start=1):
+            if text.strip():
+                yield _read_line(text, f"{path}, line {number}")
+
+
+def _read_line(text: bytes, place: str) -> VsrLine:
+    try:
+        return VsrLine.model_validate(json.loads(text.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{place}: not UTF-8 at byte {error.start}") from error
+    except ValidationError as error:
+        raise ValueError(f"{place}: {describe_fields(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: not JSON ({error})") from error
 
 
 def describe_fields(error: ValidationError) -> str:

@@ -1,20 +1,18 @@
 """Read captioned images from WebDataset tars."""
 
-import hashlib
 import json
-import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import webdataset
 
 from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.selection.caption_row import CaptionRow, Columns, read_row, reject_row
+from tokencompose_core.selection.unpack_image import UNPACKED_NAME, unpack_image
 
-UNPACKED_NAME = "unpacked"
 _IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
 _TEXT_SUFFIXES = ("txt", "caption", "text")
 
@@ -62,9 +60,10 @@ def _read_sample(
     if isinstance(text, Rejection):
         return text
     suffix, content = image
-    digest = hashlib.sha256(content).hexdigest()
+    path = unpack_image(images_dir, content, f".{suffix}")
+    digest = PurePosixPath(path).stem
     values = {
-        "image": _unpack(images_dir, f"{digest}.{suffix}", content),
+        "image": path,
         "caption": text,
         # Tars often count their samples from zero, each for itself.
         "name": f"{sample['__key__']}-{digest[:12]}",
@@ -89,12 +88,3 @@ def _read_caption(sample: Mapping[str, Any], caption_field: str, place: str) -> 
         detail = f"its JSON has no field {caption_field!r}"
         return reject_row(place, RejectionReason.ROW_FIELD_MISSING, detail)
     return described[caption_field]
-
-
-def _unpack(images_dir: Path, name: str, content: bytes) -> str:
-    path = images_dir / UNPACKED_NAME / name
-    if not path.is_file():
-        part = path.with_name(f"{name}.{os.getpid()}.part")
-        part.write_bytes(content)
-        part.replace(path)  # whole or not at all, if this stops half-way
-    return f"{UNPACKED_NAME}/{name}"

@@ -1,6 +1,6 @@
 """Select images: those with a caption that says something and a file that can be used."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from data_schemas.records import SelectedImage
@@ -10,11 +10,12 @@ from tokencompose_core.selection.caption_row import STAGE
 from tokencompose_core.selection.fetch_images import FetchError, fetched_path
 from tokencompose_core.selection.read_vsr import VsrLine
 from tokencompose_core.store.keys import file_digest
+from tokencompose_core.store.map_in_threads import map_in_threads
 from tokencompose_core.store.open_image import BadImageError, check_image
 
 
 def images_of_split(
-    lines: Sequence[VsrLine],
+    lines: Iterable[VsrLine],
     split: str,
     labels: Collection[int] = (0, 1),
     relations: Collection[str] = (),
@@ -65,56 +66,68 @@ def name_candidates(
     return candidates
 
 
-def select_images(
-    candidates: Iterable[Candidate], images_dir: Path, *, min_side: int, max_pixels: int
-) -> tuple[list[SelectedImage], list[Rejection]]:
-    """Look at captions and headers of images, and digest the images' files.
-
-    Args:
-        candidates: Images with captions.
-        images_dir: The image root.
-        min_side: Least width and height in pixels.
-        max_pixels: Most pixels, width times height.
-
-    Returns:
-        The images with those of their captions that say something, and what was left out and why.
-    """
-    selected: list[SelectedImage] = []
-    rejected: list[Rejection] = []
+def reject_taken_keys(candidates: Iterable[Candidate]) -> Iterator[Candidate | Rejection]:
+    """The images, and in the place of each whose key an earlier one has, a rejection."""
     taken: dict[str, str] = {}
     for candidate in candidates:
         key, image = candidate.key, candidate.image
-        kept = [text for text in candidate.captions if any(map(str.isalpha, text))]
-        if taken.setdefault(key, image) != image:
-            detail = f"{image}: the key is taken by {taken[key]}"
-            rejected.append(_rejection(key, RejectionReason.ID_TAKEN, detail))
-        elif not candidate.captions:
-            rejected.append(_rejection(key, RejectionReason.CAPTION_MISSING, image))
-        elif not any(map(str.strip, candidate.captions)):
-            detail = f"{len(candidate.captions)} blank"
-            rejected.append(_rejection(key, RejectionReason.CAPTION_EMPTY, detail))
-        elif not kept:
-            detail = " | ".join(candidate.captions)
-            rejected.append(_rejection(key, RejectionReason.CAPTION_WITHOUT_WORDS, detail))
+        if taken.setdefault(key, image) == image:
+            yield candidate
         else:
-            try:
-                path = fetched_path(image, images_dir) if is_url(image) else image
-                digest = _check_file(images_dir, path, min_side, max_pixels)
-            except (BadImageError, FetchError) as error:
-                rejected.append(_rejection(key, error.reason, str(error)))
-                continue
-            selected.append(
-                SelectedImage(key=key, image_path=path, image_sha256=digest, captions=kept)
-            )
-    return selected, rejected
+            detail = f"{image}: the key is taken by {taken[key]}"
+            yield _rejection(key, RejectionReason.ID_TAKEN, detail)
 
 
-def _check_file(images_dir: Path, path: str, min_side: int, max_pixels: int) -> str:
-    file = images_dir / path
-    if not is_file(file):
-        raise BadImageError(RejectionReason.IMAGE_MISSING, path)
-    check_image(file, min_side=min_side, max_pixels=max_pixels)
-    return file_digest(file)
+def select_images(
+    candidates: Iterable[Candidate | Rejection],
+    images_dir: Path,
+    *,
+    min_side: int,
+    max_pixels: int,
+    digest: Callable[[Path], str] = file_digest,
+) -> Iterator[SelectedImage | Rejection]:
+    """Look at captions and headers of images, and digest the images' files.
+
+    Args:
+        candidates: Images with captions, each with a key of its own; what was left out before is
+            passed on.
+        images_dir: The image root.
+        min_side: Least width and height in pixels.
+        max_pixels: Most pixels, width times height.
+        digest: Gives the digest of a file.
+
+    Returns:
+        In the order of the candidates, each with those of its captions that say something, or why
+        it is left out.
+    """
+
+    def look_at(candidate: Candidate | Rejection) -> SelectedImage | Rejection:
+        if isinstance(candidate, Rejection):
+            return candidate
+        key, image = candidate.key, candidate.image
+        kept = [text for text in candidate.captions if any(map(str.isalpha, text))]
+        if not kept:
+            return _reject_captions(candidate)
+        try:
+            path = fetched_path(image, images_dir) if is_url(image) else image
+            file = images_dir / path
+            if not is_file(file):
+                raise BadImageError(RejectionReason.IMAGE_MISSING, path)
+            check_image(file, min_side=min_side, max_pixels=max_pixels)
+        except (BadImageError, FetchError) as error:
+            return _rejection(key, error.reason, str(error))
+        return SelectedImage(key=key, image_path=path, image_sha256=digest(file), captions=kept)
+
+    return map_in_threads(look_at, candidates)
+
+
+def _reject_captions(candidate: Candidate) -> Rejection:
+    key, captions = candidate.key, candidate.captions
+    if not captions:
+        return _rejection(key, RejectionReason.CAPTION_MISSING, candidate.image)
+    if not any(map(str.strip, captions)):
+        return _rejection(key, RejectionReason.CAPTION_EMPTY, f"{len(captions)} blank")
+    return _rejection(key, RejectionReason.CAPTION_WITHOUT_WORDS, " | ".join(captions))
 
 
 def is_file(path: Path) -> bool:

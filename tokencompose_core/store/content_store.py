@@ -119,11 +119,32 @@ class Store:
         for file in manifest.files if not name else _below(manifest, name):
             target = folder / file.name
             if not target.is_file() or file_digest(target) != file.sha256:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
-                self.filesystem.get_file(f"{self.root}/{manifest.key}/{file.name}", str(partial))
-                partial.replace(target)
+                self._copy(f"{manifest.key}/{file.name}", target)
         return folder / name
+
+    def file(self, key: str, name: str, sha256: str) -> Path | None:
+        """A local path of one file of an entry whose digest is known.
+
+        Nothing but this file is looked at: an entry may have thousands, for as many tasks.
+
+        Returns:
+            None if there is no such file, or one with another content.
+        """
+        target = Path(self.root) / key / name
+        if not self.is_local:
+            target = self.cache_dir / key / name
+            if target.is_file() and file_digest(target) == sha256:
+                return target
+            try:
+                self._copy(f"{key}/{name}", target)
+            except FileNotFoundError:
+                return None
+        return target if target.is_file() and file_digest(target) == sha256 else None
+
+    @property
+    def digests_path(self) -> Path:
+        """Where digests of files outside the store are remembered, on this machine."""
+        return (Path(self.root) if self.is_local else self.cache_dir) / "digests.sqlite"
 
     def work_dir(self, key: str) -> Path:
         """A local folder for checkpoints of unfinished work under this key; kept between tries."""
@@ -140,6 +161,12 @@ class Store:
     def clear_work_dir(self, key: str) -> None:
         """Remove the checkpoints of finished work."""
         shutil.rmtree(self.work_dir(key), ignore_errors=True)
+
+    def _copy(self, name: str, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
+        self.filesystem.get_file(f"{self.root}/{name}", str(partial))
+        partial.replace(target)
 
     def _workspace(self) -> TemporaryDirectory:
         if not self.is_local:

@@ -3,15 +3,60 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from data_schemas.rejections import PHRASE_REASONS, REJECTION_SCHEMA, Rejection
 from tokencompose_core.store.tables import write_table
 
 REJECTIONS_NAME = "rejections.parquet"
+_ROWS_A_GROUP = 1 << 14
 
 
 class TooManyRejectedError(RuntimeError):
     """More samples were left out than `max_rejected_fraction` allows."""
+
+
+class RejectionWriter:
+    """Rejections of a stage that has too many of them, perhaps, for memory.
+
+    A context: the file is complete once it is left.
+
+    Args:
+        folder: Folder of the stage's output.
+
+    Attributes:
+        counts: How many were written, by reason.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.counts: Counter[str] = Counter()
+        self._path = folder / REJECTIONS_NAME
+        self._pending: list[Rejection] = []
+
+    def __enter__(self) -> Self:
+        self._writer = pq.ParquetWriter(self._path, REJECTION_SCHEMA, compression="zstd")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Also if there is none: readers expect a table.
+        if self._pending or not self.counts:
+            self._write()
+        self._writer.close()
+
+    def write(self, rejection: Rejection) -> None:
+        """Add a rejection behind those that came before."""
+        self.counts[str(rejection.reason)] += 1
+        self._pending.append(rejection)
+        if len(self._pending) == _ROWS_A_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        rows = [rejection.model_dump(mode="json") for rejection in self._pending]
+        self._writer.write_table(pa.Table.from_pylist(rows, schema=REJECTION_SCHEMA))
+        self._pending = []
 
 
 def write_rejections(folder: Path, rejections: Sequence[Rejection]) -> dict[str, int]:

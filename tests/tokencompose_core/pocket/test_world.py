@@ -58,7 +58,7 @@ def test_images_differ_in_size_and_aspect(world):
 
 
 def test_vsr_talks_about_some_images_of_both_splits_with_both_labels(world):
-    lines = read_vsr_lines(world / "vsr/random_train.jsonl")
+    lines = list(read_vsr_lines(world / "vsr/random_train.jsonl"))
     train = images_of_split(lines, "train2017")
     captions = read_coco_captions([world / "annotations/captions_train2017.json"])
     assert set(train) < set(captions)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_schemas.rejections import RejectionReason
-from tokencompose_core.selection.candidates import join_rows
+from tests.tokencompose_core.selection.caption_sets import join
 from tokencompose_core.selection.caption_row import CaptionRow
 from tokencompose_core.selection.sample_key import key_of_name
 
@@ -52,8 +52,8 @@ def test_key_keeps_what_can_be_read(name, readable):
 def test_equal_stems_in_two_folders_have_keys_that_stay_when_the_set_grows(tmp_path):
     few = [row("a/x.jpg"), row("b/x.jpg")]
     more = [row("x.jpg"), row("x.png"), *few, row("c/x.jpg")]
-    before = {c.image: c.key for c in join_rows(few, tmp_path)[0]}
-    after = {c.image: c.key for c in join_rows(more, tmp_path)[0]}
+    before = {c.image: c.key for c in join(few, tmp_path)[0]}
+    after = {c.image: c.key for c in join(more, tmp_path)[0]}
     assert before.items() <= after.items()
     assert len(set(after.values())) == 5
 
@@ -64,7 +64,7 @@ def test_rows_of_one_image_are_joined_and_a_taken_id_is_rejected(tmp_path):
         row("a.jpg", "A dog.", "A cat.", name="1"),
         row("b.jpg", name="1"),
     ]
-    candidates, rejected = join_rows(rows, tmp_path)
+    candidates, rejected = join(rows, tmp_path)
     assert [(c.key, c.image, c.captions) for c in candidates] == [
         ("1", "a.jpg", ["A cat.", "A dog."])
     ]
@@ -73,7 +73,7 @@ def test_rows_of_one_image_are_joined_and_a_taken_id_is_rejected(tmp_path):
 
 @pytest.mark.parametrize("image", ["../a.jpg", "b/../../a.jpg", "/etc/hostname", "..", "/"])
 def test_path_that_leaves_the_root_is_rejected(tmp_path, image):
-    candidates, rejected = join_rows([row(image)], tmp_path / "images")
+    candidates, rejected = join([row(image)], tmp_path / "images")
     assert not candidates
     assert rejected[0].reason == RejectionReason.IMAGE_OUTSIDE_ROOT
     assert image in rejected[0].detail
@@ -85,7 +85,7 @@ def test_path_inside_the_root_is_taken_however_it_is_written(tmp_path):
     (tmp_path / "link").symlink_to(root)
     names = ["a.jpg", "./a.jpg", "b/../a.jpg", str(root / "a.jpg"), str(tmp_path / "link/a.jpg")]
     for images_dir in (root, tmp_path / "link"):
-        candidates, rejected = join_rows(map(row, names[:4]), images_dir)
+        candidates, rejected = join(map(row, names[:4]), images_dir)
         assert [c.image for c in candidates] == ["a.jpg"]
         assert not rejected
-    assert join_rows([row(names[4])], tmp_path / "link")[0][0].image == "a.jpg"
+    assert join([row(names[4])], tmp_path / "link")[0][0].image == "a.jpg"

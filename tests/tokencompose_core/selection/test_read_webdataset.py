@@ -6,8 +6,7 @@ import tarfile
 import pytest
 from PIL import Image
 
-from tests.tokencompose_core.selection.caption_sets import reasons, source
-from tokencompose_core.selection.read_source import read_source
+from tests.tokencompose_core.selection.caption_sets import read, reasons, source
 
 
 def image_bytes(colour):
@@ -53,7 +52,7 @@ def test_webdataset_tars_are_unpacked_once(tmp_path):
         ],
     )
     settings = source("webdataset", tmp_path, paths=[first, second], images_dir=str(tmp_path / "i"))
-    candidates, rejected = read_source(settings)
+    candidates, rejected = read(settings)
     assert [candidate.captions for candidate in candidates] == [
         ["A red square."],
         ["Blue.", "A blue square."],
@@ -72,7 +71,7 @@ def test_webdataset_tars_are_unpacked_once(tmp_path):
         ("row-not-utf8", "0.tar, sample 4: caption is not UTF-8 at byte 0"),
     ]
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "i").rglob("*")}
-    assert read_source(settings) == (candidates, rejected)
+    assert read(settings) == (candidates, rejected)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "i").rglob("*")} == before
 
 
@@ -86,4 +85,4 @@ def test_broken_tar_is_named(tmp_path, kind):
     if kind == "text":
         path.write_bytes(b"not a tar at all" * 100)
     with pytest.raises(ValueError, match=r"0\.tar: not a readable tar"):
-        read_source(source("webdataset", tmp_path, paths=[str(path)]))
+        read(source("webdataset", tmp_path, paths=[str(path)]))

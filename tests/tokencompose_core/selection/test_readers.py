@@ -6,9 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.tokencompose_core.selection.caption_sets import found, reasons, source
+from tests.tokencompose_core.selection.caption_sets import found, read, reasons, source
 from tokencompose_core.selection.candidates import Candidate
-from tokencompose_core.selection.read_source import read_source
 
 GOOD = [
     {"img_path": "a.jpg", "caption": "A cat."},
@@ -30,7 +29,7 @@ EXPECTED = [("a.jpg", ["A cat.", "A black cat."]), ("b/a.jpg", ["A dog.", "Two d
 )
 def test_json_comes_as_a_list_or_as_lines(tmp_path, text):
     (tmp_path / "c.json").write_text(text, "utf-8", newline="")
-    candidates, rejected = read_source(source("json", tmp_path, paths=[str(tmp_path / "c.json")]))
+    candidates, rejected = read(source("json", tmp_path, paths=[str(tmp_path / "c.json")]))
     assert found(candidates) == EXPECTED
     assert not rejected
 
@@ -39,7 +38,7 @@ def test_ten_photographs_are_read(shared_data):
     folder = shared_data / "photos"
     if not folder.is_dir():
         pytest.skip("the photographs are not on this machine")
-    candidates, rejected = read_source(
+    candidates, rejected = read(
         source("json", folder, paths=[str(folder / "captions.jsonl")], images_dir=str(folder))
     )
     assert not rejected
@@ -66,7 +65,7 @@ def test_each_bad_line_has_its_reason_and_its_number(tmp_path):
     ]
     path = tmp_path / "c.jsonl"
     path.write_bytes(b"\n".join(lines))
-    candidates, rejected = read_source(source("json", tmp_path, paths=[str(path)]))
+    candidates, rejected = read(source("json", tmp_path, paths=[str(path)]))
     assert found(candidates) == [("a.jpg", ["A cat."]), ("j.jpg", [])]
     expected = [
         ("row-broken", "line 2: not JSON"),
@@ -104,7 +103,7 @@ def test_each_bad_line_has_its_reason_and_its_number(tmp_path):
 def test_list_that_cannot_be_read_is_refused_whole(tmp_path, content, message):
     (tmp_path / "c.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
-        read_source(source("json", tmp_path, paths=[str(tmp_path / "c.json")]))
+        read(source("json", tmp_path, paths=[str(tmp_path / "c.json")]))
 
 
 def csv_source(tmp_path, content, **settings):
@@ -125,7 +124,7 @@ def test_csv_with_quotes_line_breaks_and_bad_rows(tmp_path):
         b"7,a.jpg,A cat.,x\n"
         b"8,b.jpg\n"
     )
-    candidates, rejected = read_source(csv_source(tmp_path, content))
+    candidates, rejected = read(csv_source(tmp_path, content))
     assert found(candidates) == [
         ("a.jpg", ['A cat, black\nand "big".', "A cat."]),
         ("e.jpg", [""]),
@@ -142,13 +141,13 @@ def test_csv_with_quotes_line_breaks_and_bad_rows(tmp_path):
 def test_rows_are_chosen_by_columns_and_filters(tmp_path):
     content = b"id;file;text;lang\na/1;a.jpg;A cat.;en\n2;b.jpg;Un chien.;fr\na/1;c.jpg;x;en\n"
     settings = {"delimiter": ";", "id_column": "id", "filters": {"lang": ["en", "de"]}}
-    candidates, rejected = read_source(csv_source(tmp_path, content, **settings))
+    candidates, rejected = read(csv_source(tmp_path, content, **settings))
     assert found(candidates) == [("a.jpg", ["A cat."])]
     assert reasons(rejected) == [
         ("id-taken", "c.csv, row 3: 'a/1' is taken by a.jpg, not c.jpg"),
     ]
     with pytest.raises(ValueError, match=r"no column 'language', but \['id', 'file', 'text'"):
-        read_source(csv_source(tmp_path, content, **settings | {"filters": {"language": ["en"]}}))
+        read(csv_source(tmp_path, content, **settings | {"filters": {"language": ["en"]}}))
 
 
 @pytest.mark.parametrize(
@@ -163,10 +162,10 @@ def test_rows_are_chosen_by_columns_and_filters(tmp_path):
 def test_csv_as_a_whole(tmp_path, content, message):
     settings = csv_source(tmp_path, content)
     if message is None:
-        assert not read_source(settings)[0]
+        assert not read(settings)[0]
     else:
         with pytest.raises(ValueError, match=message):
-            read_source(settings)
+            read(settings)
 
 
 def test_parquet_takes_texts_and_lists_of_texts(tmp_path):
@@ -178,25 +177,25 @@ def test_parquet_takes_texts_and_lists_of_texts(tmp_path):
     pq.write_table(pa.table(rows), tmp_path / "c.parquet")
     settings = {"image_column": "file", "caption_column": "text", "filters": {"n": ["1"]}}
     paths = [str(tmp_path / "c.parquet")]
-    candidates, rejected = read_source(source("parquet", tmp_path, paths=paths, **settings))
+    candidates, rejected = read(source("parquet", tmp_path, paths=paths, **settings))
     assert found(candidates) == [*EXPECTED, ("d.jpg", [])]
     assert reasons(rejected) == [
         ("row-field-missing", "c.parquet, row 3: field 'file' is empty"),
     ]
     with pytest.raises(ValueError, match=r"no column 'img', but \['file', 'text', 'n'\]"):
-        read_source(source("parquet", tmp_path, paths=paths, **settings | {"image_column": "img"}))
+        read(source("parquet", tmp_path, paths=paths, **settings | {"image_column": "img"}))
     (tmp_path / "c.parquet").write_bytes(b"PAR1 no longer")
     with pytest.raises(ValueError, match=r"c\.parquet"):
-        read_source(source("parquet", tmp_path, paths=paths, **settings))
+        read(source("parquet", tmp_path, paths=paths, **settings))
 
 
 def test_image_folder_as_hugging_face_has_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no metadata\.jsonl"):
-        read_source(source("image_folder", tmp_path))
+        read(source("image_folder", tmp_path))
     rows = [{"file_name": row["img_path"], "text": row["caption"]} for row in GOOD]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "metadata.jsonl").write_text(text)
-    candidates, _ = read_source(source("image_folder", tmp_path))
+    candidates, _ = read(source("image_folder", tmp_path))
     assert found(candidates) == EXPECTED
 
 
@@ -211,7 +210,7 @@ def test_coco_captions_alone_take_all_their_images(tmp_path):
     path = tmp_path / "captions.json"
     path.write_text(json.dumps(content))
     settings = source("coco_captions", tmp_path, captions_paths=[str(path)])
-    candidates, rejected = read_source(settings)
+    candidates, rejected = read(settings)
     assert candidates == [
         Candidate("a", "a.jpg", ["A cat.", "A black cat."]),
         Candidate("b", "b.jpg", []),
@@ -221,6 +220,6 @@ def test_coco_captions_alone_take_all_their_images(tmp_path):
 
 def test_files_that_are_not_there_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.json"):
-        read_source(source("json", tmp_path, paths=[str(tmp_path / "no.json")]))
+        read(source("json", tmp_path, paths=[str(tmp_path / "no.json")]))
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        read_source(source("json", tmp_path, paths=["x"], images_dir=str(tmp_path / "nowhere")))
+        read(source("json", tmp_path, paths=["x"], images_dir=str(tmp_path / "nowhere")))

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_schemas.rejections import RejectionReason
+from data_schemas.records import SelectedImage
+from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.selection.digest_source import digest_source
-from tokencompose_core.selection.partition import partition_keys
+from tokencompose_core.selection.partition import cut_partitions
 from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_vsr import read_vsr_lines
 from tokencompose_core.selection.select_images import (
@@ -41,14 +42,14 @@ def test_real_vsr_file_gives_the_images_of_the_release(shared_data):
 
 def test_false_statements_select_images_too_and_other_splits_do_not(tmp_path):
     other = LINE | {"image": "2.jpg", "image_link": "http://x/val2017/2.jpg", "label": 1}
-    lines = read_vsr_lines(write_vsr(tmp_path / "vsr.jsonl", [LINE, other, LINE]))
+    lines = list(read_vsr_lines(write_vsr(tmp_path / "vsr.jsonl", [LINE, other, LINE])))
     assert images_of_split(lines, "train2017") == ["000000000001.jpg"]
     assert images_of_split(lines, "val2017") == ["2.jpg"]
 
 
 def test_labels_and_relations_choose_images(tmp_path):
     true = LINE | {"image": "2.jpg", "label": 1, "relation": "above"}
-    lines = read_vsr_lines(write_vsr(tmp_path / "vsr.jsonl", [LINE, true]))
+    lines = list(read_vsr_lines(write_vsr(tmp_path / "vsr.jsonl", [LINE, true])))
     assert images_of_split(lines, "train2017", labels=(1,)) == ["2.jpg"]
     assert images_of_split(lines, "train2017", relations=("left of",)) == ["000000000001.jpg"]
     assert images_of_split(lines, "train2017", (1,), ("left of",)) == []
@@ -90,7 +91,7 @@ def test_bad_vsr_line_is_named(tmp_path, text, message):
     path = tmp_path / "vsr.jsonl"
     path.write_text(json.dumps(LINE) + "\n" + text + "\n")
     with pytest.raises(ValueError, match=message):
-        read_vsr_lines(path)
+        list(read_vsr_lines(path))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,10 @@ def test_each_lost_image_has_its_reason(tmp_path):
     }
     names = ["good.jpg", "blank.jpg", "bare.jpg", "gone.jpg", "unknown.jpg"]
     candidates = name_candidates(names, captions, "train2017")
-    selected, rejected = select_images(candidates, tmp_path, min_side=4, max_pixels=10**6)
+    found = list(select_images(candidates, tmp_path, min_side=4, max_pixels=10**6))
+    selected = [image for image in found if isinstance(image, SelectedImage)]
+    rejected = [image for image in found if isinstance(image, Rejection)]
+    assert len(selected) + len(rejected) == len(names)
     assert [image.key for image in selected] == ["good"]
     assert selected[0].captions == ["A cat.", "A dog."]
     assert {r.key: r.reason for r in rejected} == {
@@ -171,22 +175,22 @@ KEYS = st.lists(st.integers(0, 10**6).map(lambda n: f"{n:012d}"), unique=True, m
 
 @given(KEYS, st.integers(4, 40))
 def test_partitions_cover_everything_in_order_and_keep_their_size(keys, mean_size):
-    parts = partition_keys(keys, mean_size)
-    assert [i for part in parts for i in part] == list(range(len(keys)))
+    parts = list(cut_partitions(keys, mean_size, str))
+    assert [key for part in parts for key in part] == keys
     assert all(mean_size // 2 <= len(part) <= 2 * mean_size for part in parts[:-1])
 
 
 @given(KEYS, KEYS, st.integers(4, 40))
 def test_growing_set_keeps_all_partitions_but_the_last(keys, more, mean_size):
     grown = keys + [key for key in more if key not in set(keys)]
-    before = [[keys[i] for i in part] for part in partition_keys(keys, mean_size)]
-    after = [[grown[i] for i in part] for part in partition_keys(grown, mean_size)]
+    before = list(cut_partitions(keys, mean_size, str))
+    after = list(cut_partitions(grown, mean_size, str))
     assert after[: len(before[:-1])] == before[:-1]
 
 
 def test_one_removed_sample_changes_few_partitions():
     keys = [f"{n:012d}" for n in range(2000)]
-    before = {tuple(keys[i] for i in part) for part in partition_keys(keys, 32)}
+    before = set(map(tuple, cut_partitions(keys, 32, str)))
     fewer = keys[:1000] + keys[1001:]
-    after = {tuple(fewer[i] for i in part) for part in partition_keys(fewer, 32)}
+    after = set(map(tuple, cut_partitions(fewer, 32, str)))
     assert len(before - after) <= 4

@@ -144,6 +144,25 @@ def test_killed_writer_leaves_no_entry(tmp_path):
     assert store.publish("key", "stage", write_two_files) == store.find("key")
 
 
+def test_one_file_is_found_by_its_digest_whatever_the_others_are(store):
+    manifest = store.publish("key", "stage", write_two_files)
+    digest = manifest.file("sub/b.txt").sha256
+    store.filesystem.rm_file(f"{store.root}/key/a.txt")
+    for _ in range(2):
+        assert store.file("key", "sub/b.txt", digest).read_text() == "beta"
+    assert store.file("key", "sub/b.txt", manifest.file("a.txt").sha256) is None
+    assert store.file("key", "a.txt", manifest.file("a.txt").sha256) is None
+    assert store.file("other", "a.txt", digest) is None
+
+
+def test_copy_of_a_remote_file_that_is_damaged_is_made_again(tmp_path):
+    store = Store(f"memory://{uuid.uuid4().hex}", cache_dir=tmp_path)
+    manifest = store.publish("key", "stage", write_two_files)
+    digest = manifest.file("a.txt").sha256
+    store.file("key", "a.txt", digest).write_text("alphb")
+    assert store.file("key", "a.txt", digest).read_text() == "alpha"
+
+
 def test_remote_files_are_copied_once(tmp_path):
     store = Store(f"memory://{uuid.uuid4().hex}", cache_dir=tmp_path)
     manifest = store.publish("key", "stage", write_two_files)

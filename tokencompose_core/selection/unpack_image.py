@@ -1,0 +1,29 @@
+"""Write the bytes of an image that came inside another file below the image root."""
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+UNPACKED_NAME = "unpacked"
+
+
+def unpack_image(images_dir: Path, content: bytes, suffix: str = "") -> str:
+    """Write an image under the digest of its bytes; one that is there already is left as it is.
+
+    Args:
+        images_dir: The image root.
+        content: The bytes of the image's file.
+        suffix: What its name ends in, with the dot.
+
+    Returns:
+        Its path below the image root, `unpacked/<digest><suffix>`.
+    """
+    name = f"{UNPACKED_NAME}/{hashlib.sha256(content).hexdigest()}{suffix}"
+    path = images_dir / name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+        part.write_bytes(content)
+        part.replace(path)  # whole or not at all, if this stops half-way
+    return name
