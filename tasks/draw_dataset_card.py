@@ -94,7 +94,7 @@ def draw_card(spec: CardSpec) -> Manifest | State:
 
         settings = spec.settings
         shards = read_dataset(spec.dataset.key)
-        indexes = [shard.model_copy(update={"name": INDEX_NAME}).path(store) for shard in shards]
+        indexes = [store.path(_manifest(store, shard.key), INDEX_NAME) for shard in shards]
         figures = measure_dataset(indexes)
         draw_distributions(figures, folder / DISTRIBUTIONS_NAME)
         draw_nouns(figures.nouns[:_NUM_NOUNS_DRAWN], folder / NOUNS_NAME)
@@ -155,7 +155,7 @@ def _show(
     with Progress("card", len(wanted), "images") as progress:
         for number in sorted({place.shard for place in wanted}):
             rows = read_rows(indexes[number], {p.key for p in wanted if p.shard == number})
-            shard = shards[number].model_copy(update={"name": SHARD_NAME}).path(store)
+            shard = store.path(_manifest(store, shards[number].key), SHARD_NAME)
             names = {f"{row.key}.{row.image}" for row in rows.values()}
             images = read_members(shard, names)
             for key, row in rows.items():
