@@ -20,7 +20,9 @@ CREATE TABLE captions (
 CREATE TABLE rejections (row INTEGER PRIMARY KEY, key TEXT, reason TEXT, detail TEXT);
 """
 _URLS = "SELECT DISTINCT image FROM images WHERE is_url"
-_CACHE_KIB = 64 * 1024
+# Rows of an image may be far apart where they are written, and lie together where they are read.
+_WRITING_CACHE_KIB = 64 * 1024
+_READING_CACHE_KIB = 4 * 1024
 _ROWS_A_REPORT = 1000
 
 
@@ -33,7 +35,7 @@ class JoinedRows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = _connect(path)
+        self._connection = _connect(path, _READING_CACHE_KIB)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +100,7 @@ def join_rows(
     """
     roots = roots_of(images_dir)
     number = 0
-    connection = _connect(path)
+    connection = _connect(path, _WRITING_CACHE_KIB)
     try:
         connection.executescript(_TABLES)
         for row in rows:
@@ -141,7 +143,7 @@ def _add(
     return None
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
     """A connection without a journal: a file that was not written to its end is never read.
 
     Without locks too, which not every network file system has: nobody reads while it is written.
@@ -149,5 +151,5 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True)
     connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     return connection
