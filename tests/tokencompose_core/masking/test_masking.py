@@ -27,19 +27,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def detector():
-    folder = MODELS / "grounding_dino"
-    return load_grounding_dino(
-        folder / "config.json", folder / "model.safetensors", str(folder / "bert")
-    )
-
-
-@pytest.fixture(scope="module")
-def segmenter():
-    return load_sam_hq(MODELS / "sam_hq/config.json", MODELS / "sam_hq/model.safetensors")
-
-
 def test_prompt_says_where_each_phrase_stands():
     phrases = ["Wine  Glass", "cat", "St. Bernard?", "CAT"]
     prompt, spans = build_prompt(phrases)

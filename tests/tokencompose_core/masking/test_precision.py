@@ -3,11 +3,8 @@ import pytest
 import torch
 
 from data_schemas.records import GroundedPhrase
-from tests.conftest import MODELS
 from tokencompose_core.masking.ground_phrases import ground_phrases
-from tokencompose_core.masking.grounding_dino import load_grounding_dino
 from tokencompose_core.masking.precision import PrecisionCheck, check_precision, compute_in
-from tokencompose_core.masking.sam_hq import load_sam_hq
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.run_lengths import decode_mask, encode_mask, mask_iou
 
@@ -21,13 +18,9 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def models():
-    folder = MODELS / "grounding_dino"
-    detector = load_grounding_dino(
-        folder / "config.json", folder / "model.safetensors", str(folder / "bert")
-    )
-    return detector, load_sam_hq(MODELS / "sam_hq/config.json", MODELS / "sam_hq/model.safetensors")
+@pytest.fixture
+def models(detector, segmenter):
+    return detector, segmenter
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +108,7 @@ def test_positions_of_boxes_are_not_rounded(models):
     """The corner of a box at 200.3 would become 200 or 201 with the digits of bfloat16."""
     _, segmenter = models
     seen = []
-    segmenter.model.prompt_encoder.register_forward_hook(
+    hook = segmenter.model.prompt_encoder.register_forward_hook(
         lambda module, args, output: seen.append(output[0])
     )
     features = segmenter.encode(torch.zeros(1, 3, 256, 256))
@@ -123,6 +116,7 @@ def test_positions_of_boxes_are_not_rounded(models):
     for precision in ("float32", "bfloat16"):
         with torch.inference_mode(), compute_in(torch.device("cpu"), precision):
             segmenter.decode(features, boxes)
+    hook.remove()
     assert torch.equal(seen[0], seen[1])
 
 
