@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -113,9 +114,9 @@ def _reproduce(settings: ReproduceConfig) -> None:
         cells = [f"{score.mean[k]:.1f} ({score.deviation[k]:.1f})" for k in sorted(score.mean)]
         print(f"{score.label:12}" + "".join(f"{c:>14}" for c in cells) + f"{score.num_images:>9}")
     run = state.state_details.flow_run_id
-    print(f"\nreport    {result.report_path}")
+    print(f"\nreport    {_from_here(result.report_path)}")
     print(f"data set  {result.dataset}")
-    print(f"its card  {result.dataset_report_path}")
+    print(f"its card  {_from_here(result.dataset_report_path)}")
     print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
 
 
@@ -131,8 +132,14 @@ def _import_masks(settings: ImportMasksConfig) -> None:
     _print_set(import_masks(settings))
 
 
+def _from_here(path: str) -> str:
+    """A path as one would type it, if it lies below the working directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
 def _print_set(made: "CuratedSet") -> None:
-    print(f"\nreport    {made.report_path}")
+    print(f"\nreport    {_from_here(made.report_path)}")
     print(f"data set  {made.dataset}")
 
 
