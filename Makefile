@@ -41,7 +41,7 @@ bench-objectives: $(READY)  ## What each objective does to attention and denoisi
 bench-assignments: $(READY)  ## How well phrases get their masks, by the way boxes are assigned
 	@$(BIN)/python benchmarks/assignments.py
 
-bench-curate: $(READY)  ## Images a second through the stage mask, beside the released order and the limit
+bench-curate: $(READY)  ## Images a second from captions to masks, beside the released order and the limit
 	@$(BIN)/python benchmarks/curate.py
 
 bench-backends: $(READY)  ## Models of both packages with the same weights, and masks in fewer digits

@@ -129,6 +129,7 @@ class Case:
                 long_side=CONFIG.long_side,
                 batch_size=self.batch_size,
                 prompting=CONFIG.prompting,
+                boxes_at_once=CONFIG.boxes_at_once,
             )
         )
 

@@ -1,6 +1,6 @@
 """The flow `curate` with models of the published sizes, on a folder of photographs.
 
-    python benchmarks/full_size.py PHOTOS/captions.jsonl [--limit 10] [--folder DIR]
+    python benchmarks/full_size.py PHOTOS/captions.jsonl [--limit 10]
 
 CLIP ViT-L-14-336, Grounding DINO SwinT with a BERT of base size, and SAM-HQ vit_h are built from
 their configs with random weights and written as their makers publish them (7 GB), so time, memory,

@@ -17,7 +17,15 @@ from tasks.cards import close_stage
 from tasks.mask_nouns import GROUNDED_NAME, SHEET_IMAGES, SHEET_NAME
 from tasks.prepare_source import Source, prepare_own_source
 from tasks.progress import Progress
-from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
+from tasks.stage import (
+    STAGE_OPTIONS,
+    Input,
+    Spec,
+    open_digests,
+    open_store,
+    reuse_or_publish,
+    run_stage,
+)
 from tokencompose_core.importing.digest_rows import digest_rows
 from tokencompose_core.importing.read_rows import (
     CAPTION_COLUMN,
@@ -95,7 +103,9 @@ def import_partition(spec: ImportSpec) -> Manifest | State:
         mask_roots = roots_of(masks_dir)
         selected = read_table(spec.selected.path(store), SelectedImage)
         rows = _rows(spec.metadata_path, spec.images_dir)
-        if digest_rows([image.key for image in selected], rows, masks_dir) != spec.rows_digest:
+        with open_digests() as digest:
+            found = digest_rows([image.key for image in selected], rows, masks_dir, digest)
+        if found != spec.rows_digest:
             raise ValueError(
                 f"{spec.metadata_path} or the masks in {masks_dir} have changed since the flow"
                 " began; run it again"
@@ -169,20 +179,22 @@ def import_partitions(
     """Import the masks of every partition."""
     store = open_store()
     rows = _rows(config.metadata_path, source.images_dir)
-    specs = []
-    for number, part in enumerate(selected):
-        keys = [image.key for image in read_table(part.path(store), SelectedImage)]
-        specs.append(
-            ImportSpec(
-                metadata_path=config.metadata_path,
-                images_dir=source.images_dir,
-                masks_dir=config.masks_dir,
-                selected=part,
-                rows_digest=digest_rows(keys, rows, Path(config.masks_dir)),
-                black_masks=config.black_masks,
-                part=f"part-{number:05d}",
+    masks_dir, specs = Path(config.masks_dir), []
+    with open_digests() as digest:
+        for number, part in enumerate(selected):
+            keys = [image.key for image in read_table(part.path(store), SelectedImage)]
+            rows_digest = digest_rows(keys, rows, masks_dir, digest)
+            specs.append(
+                ImportSpec(
+                    metadata_path=config.metadata_path,
+                    images_dir=source.images_dir,
+                    masks_dir=config.masks_dir,
+                    selected=part,
+                    rows_digest=rows_digest,
+                    black_masks=config.black_masks,
+                    part=f"part-{number:05d}",
+                )
             )
-        )
     outcomes = run_stage(import_partition, specs)
     _rows_of.cache_clear()
     close_stage(outcomes, config.caption_set, config.max_rejected_fraction)

@@ -6,7 +6,11 @@ from typing import Any
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.mask_config import MaskConfig
 from tasks.devices import resolve_device
+from tasks.stage import PLANNER
 from tokencompose_core.checkpoints.locate import identity, local_or_hub, locate, require
+
+# As in segment-anything-hq's registry, whose import takes seconds.
+SAM_HQ_TYPES = ("vit_h", "vit_l", "vit_b", "vit_tiny")
 
 
 def model_parts(settings: MaskConfig) -> dict[str, str]:
@@ -39,18 +43,27 @@ def check_mask_models(config: CurateConfig) -> None:
     """
     settings = config.mask
     if settings.detector_backend == "groundingdino":
-        require(settings.detector_config)
-        require(settings.detector_checkpoint)
+        _require_file("detector_config", settings.detector_config)
+        _require_file("detector_checkpoint", settings.detector_checkpoint)
     else:
         _check_transformers(settings, "detector", "grounding-dino")
     if settings.segmenter_backend == "segment_anything_hq":
-        require(settings.segmenter_checkpoint)
+        _require_file("segmenter_checkpoint", settings.segmenter_checkpoint)
+        if settings.segmenter_config not in SAM_HQ_TYPES:
+            _require_file("segmenter_config", settings.segmenter_config)
     else:
         _check_transformers(settings, "segmenter", "sam_hq")
-    if settings.precision != "float32":
+    # A plan may be made, and what is stored be found, on a machine that could not compute it.
+    if settings.precision != "float32" and PLANNER.get() is None:
         from tokencompose_core.masking.precision import check_precision
 
         check_precision(resolve_device(config.device), settings.precision)
+
+
+def _require_file(field: str, name: str) -> None:
+    path = require(name)
+    if not path.is_file():
+        raise ValueError(f"mask.{field}: {path} is a folder; with this backend it is a file")
 
 
 def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> None:
@@ -68,18 +81,31 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
         raise ValueError(f"mask.{part}_checkpoint: {error}") from error
 
 
-# One of each is kept for the next partition.
-@lru_cache(maxsize=1)
 def load_detector(settings: MaskConfig, device: str) -> Any:
-    """Load Grounding DINO from the package that the settings name."""
-    match settings.detector_backend:
+    """Load Grounding DINO from the package that the settings name, if it is not loaded yet."""
+    return _load_detector(
+        settings.detector_backend,
+        settings.detector_config,
+        settings.detector_checkpoint,
+        settings.detector_revision,
+        settings.text_encoder,
+        device,
+    )
+
+
+# One of each is kept for the next partition, and for other thresholds.
+@lru_cache(maxsize=1)
+def _load_detector(
+    backend: str, config: str, checkpoint: str, revision: str, text_encoder: str, device: str
+) -> Any:
+    match backend:
         case "groundingdino":
             from tokencompose_core.masking.grounding_dino import load_grounding_dino
 
             return load_grounding_dino(
-                require(settings.detector_config),
-                require(settings.detector_checkpoint),
-                local_or_hub(settings.text_encoder),
+                require(config),
+                require(checkpoint),
+                local_or_hub(text_encoder),
                 device=device,
             )
         case "transformers":
@@ -88,28 +114,35 @@ def load_detector(settings: MaskConfig, device: str) -> Any:
             )
 
             return load_transformers_grounding_dino(
-                local_or_hub(settings.detector_checkpoint),
-                revision=settings.detector_revision,
+                local_or_hub(checkpoint),
+                revision=revision,
                 device=device,
             )
 
 
-@lru_cache(maxsize=1)
 def load_segmenter(settings: MaskConfig, device: str) -> Any:
-    """Load SAM-HQ from the package that the settings name."""
-    match settings.segmenter_backend:
+    """Load SAM-HQ from the package that the settings name, if it is not loaded yet."""
+    return _load_segmenter(
+        settings.segmenter_backend,
+        settings.segmenter_config,
+        settings.segmenter_checkpoint,
+        settings.segmenter_revision,
+        device,
+    )
+
+
+@lru_cache(maxsize=1)
+def _load_segmenter(backend: str, config: str, checkpoint: str, revision: str, device: str) -> Any:
+    match backend:
         case "segment_anything_hq":
             from tokencompose_core.masking.sam_hq import load_sam_hq
 
-            config = settings.segmenter_config
-            return load_sam_hq(
-                locate(config) or config, require(settings.segmenter_checkpoint), device=device
-            )
+            return load_sam_hq(locate(config) or config, require(checkpoint), device=device)
         case "transformers":
             from tokencompose_core.masking.transformers_sam_hq import load_transformers_sam_hq
 
             return load_transformers_sam_hq(
-                local_or_hub(settings.segmenter_checkpoint),
-                revision=settings.segmenter_revision,
+                local_or_hub(checkpoint),
+                revision=revision,
                 device=device,
             )

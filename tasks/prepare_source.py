@@ -105,7 +105,6 @@ def prepare_source(config: CurateConfig) -> Source:
         FileNotFoundError: If a file of the set is not there.
         ValueError: If a file as a whole is not what its kind says.
     """
-    STOP.clear()  # of a flow that was interrupted before, in the same process
     match config.source:
         case PocketSource():
             manifest = run_stage(draw_world, [WorldSpec(settings=config.source)])[0].manifest
@@ -121,6 +120,7 @@ def prepare_source(config: CurateConfig) -> Source:
 
 
 def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
+    STOP.clear()  # of a flow that was interrupted before, in the same process
     captions = [Path(path) for path in files.captions_paths]
     with open_digests() as digest, Progress("digest", None, "images") as progress:
         whole = digest_source(
@@ -146,8 +146,12 @@ def prepare_own_source(settings: OwnSource) -> Source:
         FileNotFoundError: If a file of the set is not there.
         ValueError: If a file as a whole is not what its kind says.
     """
+    STOP.clear()  # of a flow that was interrupted before, in the same process
     images_dir, limits = Path(settings.images_dir), settings.image_limits
-    with TemporaryDirectory(dir=open_store().work_dir("rows")) as folder:
+    with (
+        open_digests() as digest,
+        TemporaryDirectory(dir=open_store().work_dir("rows")) as folder,
+    ):
         path = Path(folder) / "rows.sqlite"
         with join_source(settings, path) as rows:
             fetch_limits = FetchLimits(
@@ -158,10 +162,7 @@ def prepare_own_source(settings: OwnSource) -> Source:
             )
             with Progress("fetch", rows.num_urls, "images") as progress:
                 fetch_images(rows.urls(), images_dir, fetch_limits, progress.advance)
-            with (
-                open_digests() as digest,
-                Progress("digest", rows.num_images, "images") as progress,
-            ):
+            with Progress("digest", rows.num_images, "images") as progress:
                 whole = digest_candidates(
                     rows.candidates(), rows.rejections(), images_dir, digest, progress.advance
                 )

@@ -19,6 +19,7 @@ from tasks.prepare_source import Source, VsrFiles, join_source, joined_path
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_digests, reuse_or_publish, run_stage
 from tokencompose_core.selection.candidates import Candidate
+from tokencompose_core.selection.digest_source import digest_candidates
 from tokencompose_core.selection.joined_rows import JoinedRows
 from tokencompose_core.selection.partition import cut_partitions
 from tokencompose_core.selection.read_coco import read_coco_captions
@@ -55,6 +56,12 @@ class SelectSpec(Spec):
         limits, usual = self.source.image_limits, ImageLimits()
         if (limits.min_side, limits.max_pixels) != (usual.min_side, usual.max_pixels):
             parts["image_limits"] = [limits.min_side, limits.max_pixels]
+        files = self.source.files
+        if (
+            isinstance(files, VsrFiles)
+            and files.coco_year != VsrFiles.model_fields["coco_year"].default
+        ):
+            parts["coco_year"] = files.coco_year
         return parts
 
 
@@ -122,12 +129,24 @@ def _open_candidates(
         case settings:
             path = joined_path(source.digest)
             with ExitStack() as stack:
-                if path.is_file():
+                try:
                     rows = stack.enter_context(JoinedRows(path))
-                else:  # a retry on another machine, perhaps
+                except FileNotFoundError:  # another run has removed it, or made it elsewhere
                     folder = stack.enter_context(TemporaryDirectory(dir=path.parent))
                     rows = stack.enter_context(join_source(settings, Path(folder) / path.name))
+                    _check_unchanged(rows, source)
                 yield rows.candidates(), rows.rejections(), rows.num_images
+
+
+def _check_unchanged(rows: JoinedRows, source: Source) -> None:
+    with open_digests() as digest:
+        found = digest_candidates(
+            rows.candidates(), rows.rejections(), Path(source.images_dir), digest
+        )
+    if found != source.digest:
+        raise ValueError(
+            "the captions or images of the set have changed since the flow began; run it again"
+        )
 
 
 def select_partitions(source: Source, config: CurateConfig | ImportMasksConfig) -> list[Input]:

@@ -20,6 +20,7 @@ from data_schemas.rejections import PHRASE_REASONS, Rejection
 from flows.import_masks import import_masks
 from tasks.describe_dataset import read_dataset
 from tasks.encode_latents import encode_latents
+from tasks.progress import STOP
 from tasks.stage import ONE_AT_A_TIME, Input
 from tests.released_set import ReleasedSet, write_released_set
 from tests.tiny_models import write_model
@@ -160,6 +161,7 @@ def test_index_has_the_tight_box_of_each_mask_and_no_score(released, store, data
 
 def test_second_run_computes_nothing(released, store, dataset, capsys):
     capsys.readouterr()
+    STOP.set()  # as an interrupted flow leaves it behind in a process
     assert import_masks(ImportMasksConfig(**released.config)).dataset == dataset
     made = states(capsys.readouterr().out)
     assert list(made) == ["select", "import", "shard", "dataset", "card"]

@@ -39,10 +39,13 @@ def select(config: CurateConfig):
 
 
 @flow
-def select_elsewhere(config: CurateConfig):
+def select_elsewhere(config: CurateConfig, added: str = ""):
     """The rows that were joined do not wait on the machine that selects."""
     source = prepare_source(config)
     joined_path(source.digest).unlink()
+    if added:
+        with Path(config.source.paths[0]).open("a") as stream:
+            stream.write(added)
     return run_stage(select_from_source, [SelectSpec(source=source, settings=config.select)])
 
 
@@ -125,6 +128,13 @@ def test_rows_that_are_gone_are_read_again(tmp_path, store_dir):
     digest = digest_plainly(candidates, rejected, images_dir)
     expected = entry(digest, candidates, rejected, images_dir, split=SPLIT, mean_size=8)
     assert found(store_dir) == expected
+
+
+def test_set_that_changed_meanwhile_is_not_stored_under_its_former_digest(tmp_path, store_dir):
+    source, _, _ = shuffled_rows(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"have changed since the flow began; run it again"):
+        select_elsewhere(config_of(source), "\n1,x.jpg,A dog.\n")
+    assert not list(store_dir.glob("select-*"))
 
 
 def test_pocket_world_gives_the_entry_of_the_plain_selection(tmp_path, store_dir):

@@ -8,7 +8,7 @@ import pytest
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.records import PARSED_SCHEMA, GroundedCaption, ParsedCaption
-from tasks.mask_models import check_mask_models
+from tasks.mask_models import SAM_HQ_TYPES, check_mask_models, load_detector, load_segmenter
 from tasks.mask_nouns import GROUNDED_NAME, MaskSpec, mask_partition
 from tasks.stage import Input, open_store
 from tests.conftest import MODELS
@@ -137,3 +137,27 @@ def test_what_is_wrong_with_the_models_is_said_before_anything_runs(converted):
         check(segmenter_checkpoint=converted["detector_checkpoint"])
     with pytest.raises(ValueError, match=r"mask\.precision: float16 needs a GPU"):
         check(precision="float16")
+
+
+def test_files_of_packaged_models_are_looked_for_before_anything_runs():
+    def check(**changes: object) -> None:
+        check_mask_models(CurateConfig.load(mask=changes, device="cpu"))
+
+    check()
+    check(segmenter_config="vit_h")
+    with pytest.raises(FileNotFoundError, match="vit_hh"):
+        check(segmenter_config="vit_hh")
+    with pytest.raises(ValueError, match=r"mask\.detector_checkpoint: .* is a folder"):
+        check(detector_checkpoint=str(DINO))
+
+
+def test_names_of_sam_hq_are_those_of_its_package():
+    from segment_anything_hq import sam_model_registry
+
+    assert set(SAM_HQ_TYPES) == sam_model_registry.keys() - {"default"}
+
+
+def test_other_thresholds_take_the_models_that_are_loaded():
+    one, other = (CurateConfig.load(mask={"box_threshold": t}).mask for t in (0.2, 0.3))
+    assert load_detector(one, "cpu") is load_detector(other, "cpu")
+    assert load_segmenter(one, "cpu") is load_segmenter(other, "cpu")

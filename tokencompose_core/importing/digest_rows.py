@@ -1,8 +1,7 @@
 """Digest of all that is imported for a list of images."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,14 @@ from tokencompose_core.importing.open_mask import BadMaskError, find_mask
 from tokencompose_core.importing.read_rows import ListedRow
 from tokencompose_core.selection.candidates import roots_of
 from tokencompose_core.store.keys import canonical_json, file_digest
+from tokencompose_core.store.map_in_threads import map_in_threads
 
 
 def digest_rows(
-    keys: Iterable[str], rows: Mapping[str, Sequence[ListedRow | Rejection]], masks_dir: Path
+    keys: Iterable[str],
+    rows: Mapping[str, Sequence[ListedRow | Rejection]],
+    masks_dir: Path,
+    digest: Callable[[Path], str] = file_digest,
 ) -> str:
     """Digest of the images' rows and of the masks that they name, by content.
 
@@ -25,7 +28,7 @@ def digest_rows(
 
     def describe_mask(mask: str | None) -> str:
         try:
-            return file_digest(find_mask(mask, roots)) if mask is not None else ""
+            return digest(find_mask(mask, roots)) if mask is not None else ""
         except BadMaskError as error:
             return str(error.reason)
 
@@ -40,7 +43,6 @@ def digest_rows(
         return described
 
     whole = hashlib.sha256()
-    with ThreadPoolExecutor() as executor:
-        for described in executor.map(describe_rows, keys):
-            whole.update(canonical_json(described).encode("utf-8"))
+    for described in map_in_threads(describe_rows, keys):
+        whole.update(canonical_json(described).encode("utf-8"))
     return whole.hexdigest()

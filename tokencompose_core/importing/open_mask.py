@@ -68,7 +68,9 @@ def open_mask(path: Path, name: str, size: tuple[int, int]) -> Bool[np.ndarray, 
                     f"{name}: {picture.width} x {picture.height} pixels, its image has"
                     f" {size[0]} x {size[1]}",
                 )
-            values = np.asarray(picture.convert("RGBA"))[..., 0]
+            # PIL would cut 16 bits off at 255 instead of scaling them.
+            is_deep = picture.mode.startswith("I")
+            values = np.asarray(picture if is_deep else picture.convert("RGBA").getchannel(0))
     except BadMaskError:
         raise
     except UnidentifiedImageError as error:

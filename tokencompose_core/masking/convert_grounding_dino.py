@@ -185,6 +185,7 @@ def _config(config: SLConfig, swin: SwinTransformer, bert: dict) -> GroundingDin
             out_indices=[index + 1 for index in config.return_interm_indices],
         ),
         text_config=bert,
+        max_text_len=config.max_text_len,
         num_queries=config.num_queries,
         encoder_layers=config.enc_layers,
         encoder_ffn_dim=config.dim_feedforward,

@@ -72,7 +72,8 @@ def digest_candidates(
 ) -> str:
     """Digest of what a reader found, and of the images that it names.
 
-    The same rows in another file, or in a file of another kind, have the same digest.
+    The same rows in another file, or in a file of another kind, have the same digest, unless one is
+    left out: the rejection says where it stands.
 
     Args:
         candidates: Images with captions; read once.

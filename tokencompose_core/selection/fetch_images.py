@@ -105,12 +105,16 @@ def _fetch(url: str, path: Path, limits: FetchLimits) -> None:
         content = _read_again_and_again(url, limits)
     except FetchError as error:
         note = {"reason": error.reason, "detail": f"{url}: {error}"}
-        _note(path).write_text(json.dumps(note), "utf-8")
+        _write_whole(_note(path), json.dumps(note).encode("utf-8"))
         return
+    _write_whole(path, content)
+    _note(path).unlink(missing_ok=True)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(content)
     part.replace(path)
-    _note(path).unlink(missing_ok=True)
 
 
 def _read_again_and_again(url: str, limits: FetchLimits) -> bytes:

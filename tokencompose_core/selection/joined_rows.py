@@ -31,11 +31,17 @@ class JoinedRows:
 
     Args:
         path: A file that `join_rows` wrote.
+
+    Raises:
+        FileNotFoundError: If it is not there.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = _connect(path, _READING_CACHE_KIB)
+        try:
+            self._connection = _connect(path, "ro", _READING_CACHE_KIB)
+        except sqlite3.OperationalError as error:
+            raise FileNotFoundError(f"{path} is not there, or cannot be read") from error
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +106,7 @@ def join_rows(
     """
     roots = roots_of(images_dir)
     number = 0
-    connection = _connect(path, _WRITING_CACHE_KIB)
+    connection = _connect(path, "rwc", _WRITING_CACHE_KIB)
     try:
         connection.executescript(_TABLES)
         for row in rows:
@@ -143,12 +149,12 @@ def _add(
     return None
 
 
-def _connect(path: Path, cache_kib: int) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, cache_kib: int) -> sqlite3.Connection:
     """A connection without a journal: a file that was not written to its end is never read.
 
     Without locks too, which not every network file system has: nobody reads while it is written.
     """
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?nolock=1", uri=True)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}&nolock=1", uri=True)
     connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")

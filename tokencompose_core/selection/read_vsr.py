@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 from urllib.parse import urlparse
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class VsrLine(BaseModel):
@@ -22,7 +23,7 @@ class VsrLine(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    image: str
+    image: Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]  # it may not leave the split's folder
     image_link: str
     caption: str
     label: int

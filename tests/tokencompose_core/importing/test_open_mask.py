@@ -40,10 +40,11 @@ def test_released_mask_is_what_was_saved(released_png):
         Image.fromarray(GREY),
         Image.fromarray(GREY * 255),
         Image.fromarray(GREY * 200 + 20),
+        Image.fromarray((GREY.astype(np.uint16) * 200 + 20) * 257),
         PALETTE,
         CLEAR,
     ],
-    ids=["one bit", "0 and 1", "0 and 255", "20 and 220", "palette", "transparent"],
+    ids=["one bit", "0 and 1", "0 and 255", "20 and 220", "16 bits", "palette", "transparent"],
 )
 def test_masks_of_other_kinds_are_read_as_well(tmp_path, image):
     image.save(tmp_path / "mask.png")

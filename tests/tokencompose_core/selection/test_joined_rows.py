@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from data_schemas.rejections import RejectionReason
 from tests.plain_selection import join_plainly
 from tests.tokencompose_core.selection.caption_sets import join
 from tokencompose_core.selection.caption_row import CaptionRow, reject_row
-from tokencompose_core.selection.joined_rows import join_rows
+from tokencompose_core.selection.joined_rows import JoinedRows, join_rows
 
 # Few of each, so that rows meet; all that UTF-8 holds, zero bytes too.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -59,3 +60,9 @@ def test_row_of_a_tar_whose_names_are_not_unicode_can_be_kept(tmp_path):
     with TemporaryDirectory() as folder, join_rows([rejection], tmp_path, Path(folder) / "r") as j:
         (kept,) = j.rejections()
     assert kept.detail == "0.tar, sample \\udcff: \\udcff"
+
+
+def test_file_that_is_gone_is_not_made_anew(tmp_path):
+    with pytest.raises(FileNotFoundError, match="rows"):
+        JoinedRows(tmp_path / "rows.sqlite")
+    assert list(tmp_path.iterdir()) == []

@@ -85,6 +85,7 @@ def test_coco_2014_has_the_images_in_other_folders(tmp_path):
         ('{"image": ', r"line 2: not JSON"),
         ('{"image": "a.jpg"}', r"line 2: field image_link: Field required"),
         (json.dumps(LINE | {"label": "yes"}), r"line 2: field label"),
+        (json.dumps(LINE | {"image": "../../1.jpg"}), r"line 2: field image: .* match pattern"),
     ],
 )
 def test_bad_vsr_line_is_named(tmp_path, text, message):
