@@ -104,21 +104,25 @@ def _changed_input(
     history: History, inputs: Mapping[str, str], earlier: Sequence[Manifest]
 ) -> Cause:
     new = _rows(history, inputs)
-    cause, most = Cause(NEVER), 0
+    if not earlier:
+        return Cause(NEVER)
+    shared = history.count_shared(earlier[0].stage, new)
+    nearest, most = None, 0
     for manifest in earlier:
-        old = _rows(history, manifest.inputs)
-        shared = len(new.keys() & old.keys())
         # What is made from many outputs has no rows of its own, but may share some of them.
-        alike = shared or len(set(inputs.values()) & set(manifest.inputs.values()))
+        alike = shared[manifest.key] or len(set(inputs.values()) & set(manifest.inputs.values()))
         if alike and alike >= most:
-            most = alike
-            counts = {
-                "added": len(new) - shared,
-                "changed": sum(new[name] != old[name] for name in new.keys() & old.keys()),
-                "removed": len(old) - shared,
-            }
-            cause = Cause(INPUT_CHANGED, {name: count for name, count in counts.items() if count})
-    return cause
+            nearest, most = manifest, alike
+    if nearest is None:
+        return Cause(NEVER)
+    old = _rows(history, nearest.inputs)
+    both = new.keys() & old.keys()
+    counts = {
+        "added": len(new) - len(both),
+        "changed": sum(new[name] != old[name] for name in both),
+        "removed": len(old) - len(both),
+    }
+    return Cause(INPUT_CHANGED, {name: count for name, count in counts.items() if count})
 
 
 def _rows(history: History, inputs: Mapping[str, str]) -> dict[str, str]:

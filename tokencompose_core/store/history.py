@@ -1,8 +1,11 @@
 """What a store has been given, as far as its manifests say."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +25,7 @@ class History:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._rows: dict[tuple[str, str], dict[str, str]] = {}
+        self._holders: dict[str, dict[str, list[str]]] = {}
 
     @cached_property
     def manifests(self) -> dict[str, Manifest]:
@@ -72,17 +75,30 @@ class History:
         Returns:
             Nothing if the table is gone, cannot be read, or holds no samples.
         """
-        if (key, digest) not in self._rows:
-            self._rows[key, digest] = self._read_rows(key, digest)
-        return self._rows[key, digest]
+        return {row["key"]: canonical_json(row) for row in self._read(key, digest) if "key" in row}
 
-    def _read_rows(self, key: str, digest: str) -> dict[str, str]:
+    def count_shared(self, stage: str, samples: Iterable[str]) -> Counter[str]:
+        """How many of the samples each output of a stage was made from, by the output's key."""
+        if stage not in self._holders:
+            holders: dict[str, list[str]] = {}
+            for manifest in self.of_stage(stage):
+                rows = chain.from_iterable(
+                    self._read(key, digest, ["key"]) for key, digest in manifest.inputs.items()
+                )
+                for sample in {row["key"] for row in rows if "key" in row}:
+                    holders.setdefault(sample, []).append(manifest.key)
+            self._holders[stage] = holders
+        found = self._holders[stage]
+        return Counter(key for sample in samples for key in found.get(sample, ()))
+
+    def _read(
+        self, key: str, digest: str, columns: list[str] | None = None
+    ) -> list[dict[str, Any]]:
         manifest = self.manifests.get(key)
         names = [file.name for file in manifest.files if file.sha256 == digest] if manifest else []
         if manifest is None or not names or not names[0].endswith(".parquet"):
-            return {}
+            return []
         try:
-            rows = pq.read_table(self.store.path(manifest, names[0])).to_pylist()
+            return pq.read_table(self.store.path(manifest, names[0]), columns=columns).to_pylist()
         except (OSError, pa.ArrowException):
-            return {}
-        return {row["key"]: canonical_json(row) for row in rows if "key" in row}
+            return []
