@@ -214,7 +214,7 @@ def draw_dataset_card(
 
 
 def _manifest(store: Store, key: str) -> Manifest:
-    manifest = store.find(key)
+    manifest = store.find(key, "size")  # this run has found or made it
     if manifest is None:
         raise FileNotFoundError(f"{key} is missing from the store or damaged; run the flow again")
     return manifest

@@ -46,8 +46,13 @@ class Store:
         self.is_local = isinstance(self.filesystem, LocalFileSystem)
         self.cache_dir = cache_dir or Path.home() / ".cache" / "tokencompose"
 
-    def find(self, key: str) -> Manifest | None:
+    def find(self, key: str, check: Check | None = None) -> Manifest | None:
         """The manifest of a key, if its output is there and undamaged.
+
+        Args:
+            key: The key.
+            check: How closely to look, if not as the store does: whoever has just been given the
+                output need not read all of it again.
 
         Returns:
             None if there is no such entry, or a file of it is missing or differs from what the
@@ -58,7 +63,10 @@ class Store:
             manifest = Manifest.model_validate_json(text)
         except (FileNotFoundError, ValidationError):
             return None
-        if manifest.key != key or any(self._is_damaged(key, file) for file in manifest.files):
+        check = check or self.check
+        if manifest.key != key or any(
+            self._is_damaged(key, file, check) for file in manifest.files
+        ):
             return None
         return manifest
 
@@ -208,12 +216,12 @@ class Store:
         self.filesystem.put_file(str(folder / MANIFEST_NAME), f"{target}/{MANIFEST_NAME}")
         return manifest
 
-    def _is_damaged(self, key: str, file: StoredFile) -> bool:
+    def _is_damaged(self, key: str, file: StoredFile, check: Check) -> bool:
         path = f"{self.root}/{key}/{file.name}"
         try:
             if self.filesystem.size(path) != file.num_bytes:
                 return True
-            if self.check == "size":
+            if check == "size":
                 return False
             with self.filesystem.open(path, "rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256
