@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
@@ -192,6 +193,7 @@ def read_for_a_while():
 def test_work_of_unknown_length_says_how_much_is_done():
     read_for_a_while()
     with get_client(sync_client=True) as client:
-        (artifact,) = [a for a in client.read_artifacts() if a.key == "progress-count-rows"]
+        key = ArtifactFilterKey(any_=["progress-count-rows"])
+        (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=key))
     assert artifact.description == "count rows: 1005 rows"
     assert artifact.data == 100.0
