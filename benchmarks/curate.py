@@ -26,16 +26,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from flair.data import Sentence
-from groundingdino.util.utils import get_phrases_from_posmap
-from matplotlib import pyplot
-from PIL import Image
+from released_order import mask_as_released
 from segment_anything_hq import SamPredictor
 from torch import Tensor
-from torchvision.ops import box_convert
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase, NounPhrase
@@ -191,51 +186,18 @@ def ours(case: Case) -> None:
     write_table(case.folder / "grounded.parquet", rows, GROUNDED_SCHEMA)
 
 
-@torch.no_grad()
 def released(case: Case) -> None:
     """From files to files, as the released code does."""
-    clip = case.clip
-    chosen = []
-    for path, captions in zip(case.paths, case.captions, strict=True):
-        with Image.open(path) as opened:
-            pixels = clip.preprocess(opened)[None]
-        image_features = clip.model.encode_image(pixels, normalize=True)
-        text_features = clip.model.encode_text(clip.tokenizer(captions), normalize=True)
-        caption = captions[int((text_features @ image_features[0]).argmax())]
-        chosen.append(case.parse([caption])[0])
-    predictor = SamPredictor(case.segmenter.model)
-    for path, phrases in zip(case.paths, chosen, strict=True):
-        folder = case.folder / "seg" / path.stem
-        folder.mkdir(parents=True, exist_ok=True)
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-        pixels = prepare_image(image, CONFIG.short_side, CONFIG.long_side)
-        image.save(folder / "src.jpg")
-        prompt = " . ".join(dict.fromkeys(p.text for p in phrases)).lower() + "."
-        (probabilities,), (boxes,) = case.detector.detect(pixels[None], [prompt])
-        kept = probabilities.amax(dim=1) > CONFIG.box_threshold
-        tokens = case.detector.tokenizer(prompt)
-        labels = [
-            get_phrases_from_posmap(row > CONFIG.text_threshold, tokens, case.detector.tokenizer)
-            for row in probabilities[kept]
-        ]
-        array = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-        predictor.set_image(array)
-        if not labels:
-            continue
-        boxes = box_convert(boxes[kept], "cxcywh", "xyxy")
-        boxes = boxes * torch.tensor(image.size).repeat(2)
-        masks, _, _ = predictor.predict_torch(
-            point_coords=None,
-            point_labels=None,
-            boxes=predictor.transform.apply_boxes_torch(boxes, array.shape[:2]),
-            multimask_output=False,
-        )
-        united: dict[str, np.ndarray] = {}
-        for label, mask in zip(labels, masks[:, 0].numpy(), strict=True):
-            united[label] = united[label] | mask if label in united else mask
-        for number, mask in enumerate(united.values()):
-            pyplot.imsave(folder / f"mask_{number}.png", mask, cmap="gray")
+    mask_as_released(
+        case.paths,
+        case.captions,
+        case.folder / "seg",
+        clip=case.clip,
+        parse=case.parse,
+        detector=case.detector,
+        segmenter=case.segmenter,
+        settings=CONFIG,
+    )
 
 
 @torch.inference_mode()

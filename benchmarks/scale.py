@@ -1,7 +1,6 @@
 """Seconds and memory of caption sets of growing size: is the time linear, and the memory bounded?
 
     python benchmarks/scale.py [--rows 62500,250000,1000000]
-    python benchmarks/scale.py --digests [--files 20000]
     python benchmarks/scale.py --images [--scenes 200,800]
 
 The first draws as many tiny PNG files as are needed, five rows to an image as in COCO, writes the
@@ -17,8 +16,8 @@ parse      what the stage `parse` does up to the tagger's network, without Prefe
 `base` is the memory of the process before, with all imports; `above` is what its peak adds to it.
 Processor time is that of all threads of the process, so that it holds on a machine with other work.
 
-`--digests` says what the cache of digests saves. `--images` runs the flow `curate`, with the pocket
-models, on two sizes and draws the straight line through both to 100,000 images.
+`--images` runs the flow `curate`, with the pocket models, on two sizes and draws the straight line
+through both to 100,000 images.
 """
 
 import argparse
@@ -47,8 +46,6 @@ def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", default="62500,250000,1000000")
-    parser.add_argument("--digests", action="store_true")
-    parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--images", action="store_true")
     parser.add_argument("--scenes", default="200,800")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -58,9 +55,7 @@ def main() -> None:
         print(json.dumps(work(**json.load(sys.stdin))))
         return
     with tempfile.TemporaryDirectory() as name:
-        if arguments.digests:
-            measure_digests(Path(name), arguments.files)
-        elif arguments.images:
+        if arguments.images:
             measure_images(Path(name), [int(n) for n in arguments.scenes.split(",")])
         else:
             measure_rows(Path(name), [int(n) for n in arguments.rows.split(",")])
@@ -159,38 +154,6 @@ def child_parse(inputs: list[dict[str, str]]) -> dict[str, Any]:
         "base": base,
         "above": peak_mib() - base,
     }
-
-
-def measure_digests(folder: Path, num_files: int, size: int = 120_000) -> None:
-    """Print the seconds that digests of files take without the cache, with a new one, with it."""
-    from tokencompose_core.store.digest_cache import DigestCache
-    from tokencompose_core.store.keys import file_digest
-    from tokencompose_core.store.map_in_threads import map_in_threads
-
-    files = folder / "files"
-    files.mkdir()
-    paths = [files / str(number) for number in range(num_files)]
-    for path in paths:
-        path.write_bytes(os.urandom(size))
-    time.sleep(2.5)
-    print(f"digests of {num_files} files of {size} bytes")
-
-    def timed(title: str, digest: Any) -> list[str]:
-        begin = time.perf_counter()
-        found = list(map_in_threads(digest, paths))
-        print(f"{title:26} {time.perf_counter() - begin:6.2f} s")
-        return found
-
-    os.sync()
-    for path in paths:  # out of the system's memory, as a large set is
-        descriptor = os.open(path, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-    expected = timed("every file read from disk", file_digest)
-    assert timed("from memory", file_digest) == expected
-    for title in ("a new cache", "the cache, again"):
-        with DigestCache(folder / "digests.sqlite") as cache:
-            assert timed(title, cache.digest) == expected
 
 
 def measure_images(folder: Path, sizes: Sequence[int]) -> None:

@@ -53,7 +53,7 @@ def check_mask_models(config: CurateConfig) -> None:
             _require_file("segmenter_config", settings.segmenter_config)
     else:
         _check_transformers(settings, "segmenter", "sam_hq")
-    # A plan may be made, and what is stored be found, on a machine that could not compute it.
+    # A plan may be made on a machine that could not compute it.
     if settings.precision != "float32" and PLANNER.get() is None:
         from tokencompose_core.masking.precision import check_precision
 

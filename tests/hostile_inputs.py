@@ -236,6 +236,21 @@ def hostile_lines() -> Iterator[Case]:
     yield Case(b"null", "row-wrong-type")
 
 
+def hostile_source(folder: Path) -> dict[str, Any]:
+    """The source in a config that reads what `write_hostile_set` wrote."""
+    return {
+        "kind": "json",
+        "paths": [str(folder / "captions.jsonl")],
+        "images_dir": str(folder / "images"),
+        "image_limits": {
+            "url_schemes": ["memory", "silent"],
+            "max_bytes": 100_000,
+            "timeout_seconds": 0.5,
+            "num_retries": 0,
+        },
+    }
+
+
 def write_hostile_set(folder: Path) -> list[Case]:
     """Write `captions.jsonl` and `images/` with one case a line, and return the cases in order."""
     root = folder / "images"

@@ -14,7 +14,7 @@ from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
 from data_schemas.rejections import PHRASE_REASONS, Rejection
 from flows.curate import curate
-from tests.hostile_inputs import CAPTION, KEPT, encoded, picture, write_hostile_set
+from tests.hostile_inputs import CAPTION, KEPT, encoded, hostile_source, picture, write_hostile_set
 from tokencompose_core.selection.sample_key import key_of_name
 from tokencompose_core.shards.read_shard import GroundedSample, read_shard
 from tokencompose_core.store.rejections import REJECTIONS_NAME
@@ -71,20 +71,7 @@ def test_each_hostile_input_ends_in_a_shard_or_with_its_own_reason(tmp_path, sto
     cases = write_hostile_set(tmp_path / "set")
     assert len(cases) >= 60
     root = tmp_path / "set/images"
-    run = Run(
-        store_dir,
-        {
-            "kind": "json",
-            "paths": [str(tmp_path / "set/captions.jsonl")],
-            "images_dir": str(root),
-            "image_limits": {
-                "url_schemes": ["memory", "silent"],
-                "max_bytes": 100_000,
-                "timeout_seconds": 0.5,
-                "num_retries": 0,
-            },
-        },
-    )
+    run = Run(store_dir, hostile_source(tmp_path / "set"))
     run.check_that_nothing_is_lost()
     expected: dict[str, str] = {}
     for number, case in enumerate(cases, start=1):

@@ -17,7 +17,7 @@ from tasks.prepare_source import joined_path, prepare_source
 from tasks.progress import Progress
 from tasks.select_images import SelectSpec, select_from_source, select_partitions
 from tasks.stage import run_stage
-from tests.hostile_inputs import write_hostile_set
+from tests.hostile_inputs import hostile_source, write_hostile_set
 from tests.plain_selection import digest_plainly, entry, join_plainly
 from tokencompose_core.pocket.world import write_world
 from tokencompose_core.selection.caption_row import Columns
@@ -70,20 +70,8 @@ def found(store_dir) -> dict:
 
 def hostile_rows(folder: Path):
     write_hostile_set(folder)
-    limits = {
-        "url_schemes": ["memory", "silent"],
-        "max_bytes": 100_000,
-        "timeout_seconds": 0.3,
-        "num_retries": 0,
-    }
-    source = {
-        "kind": "json",
-        "paths": [str(folder / "captions.jsonl")],
-        "images_dir": str(folder / "images"),
-        "image_limits": limits,
-    }
     rows = list(read_json(folder / "captions.jsonl", Columns("img_path", "caption")))
-    return source, rows, folder / "images"
+    return hostile_source(folder), rows, folder / "images"
 
 
 def shuffled_rows(folder: Path):

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import MODELS
+from tests.tokencompose_core.masking.detection_settings import SETTINGS
 from tokencompose_core.masking.convert_grounding_dino import convert_grounding_dino, renumber
 from tokencompose_core.masking.convert_sam_hq import convert_sam_hq
 from tokencompose_core.masking.detect_phrases import detect_phrases, prepare_image
@@ -33,13 +34,6 @@ DINO = MODELS / "grounding_dino"
 SAM = MODELS / "sam_hq"
 OF_DINO = (DINO / "config.json", DINO / "model.safetensors", str(DINO / "bert"))
 OF_SAM = (SAM / "config.json", SAM / "model.safetensors")
-SETTINGS = {
-    "box_threshold": 0.25,
-    "text_threshold": 0.25,
-    "nms_threshold": 0.7,
-    "short_side": 112,
-    "long_side": 144,
-}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from PIL import Image
 
 from data_schemas.records import NounPhrase
 from tests.conftest import MODELS
+from tests.tokencompose_core.masking.detection_settings import SETTINGS
 from tokencompose_core.masking.detect_phrases import assign_boxes, detect_phrases, prepare_image
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import load_grounding_dino
@@ -17,14 +18,6 @@ from tokencompose_core.masking.sam_hq import load_sam_hq
 from tokencompose_core.masking.segment_boxes import segment_boxes
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.run_lengths import decode_mask
-
-SETTINGS = {
-    "box_threshold": 0.25,
-    "text_threshold": 0.25,
-    "nms_threshold": 0.7,
-    "short_side": 112,
-    "long_side": 144,
-}
 
 
 def test_prompt_says_where_each_phrase_stands():

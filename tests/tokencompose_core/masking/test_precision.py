@@ -3,19 +3,13 @@ import pytest
 import torch
 
 from data_schemas.records import GroundedPhrase
+from tests.tokencompose_core.masking.detection_settings import SETTINGS
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.precision import PrecisionCheck, check_precision, compute_in
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.run_lengths import decode_mask, encode_mask, mask_iou
 
-SETTINGS = {
-    "box_threshold": 0.25,
-    "text_threshold": 0.25,
-    "nms_threshold": 0.7,
-    "short_side": 112,
-    "long_side": 144,
-    "batch_size": 3,
-}
+BATCH_SIZE = 3
 
 
 @pytest.fixture
@@ -36,6 +30,7 @@ def ground(models, held_out, precision=None):
             [item.image.size for item in held_out],
             [item.phrases for item in held_out],
             **SETTINGS,
+            batch_size=BATCH_SIZE,
             precision=precision,
         )
     )
