@@ -3,8 +3,9 @@
 from prefect import flow
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
+from tasks.benchmarks import list_benchmarks
 from tasks.detect_objects import detect_objects
-from tasks.generate_images import ModelUnderTest, generate_images, list_prompts
+from tasks.generate_images import ModelUnderTest, generate_images
 from tasks.score_multigen import ModelScore, publish_table, score_images
 from tasks.stage import ONE_AT_A_TIME
 
@@ -17,20 +18,21 @@ POCKET = EvaluateConfig.load("pocket")
     task_runner=ONE_AT_A_TIME,
 )
 def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> list[ModelScore]:
-    """Generate images of MultiGen's prompts, detect what they show, and count.
+    """Generate images of the same prompts with each model, detect what they show, and count.
 
     Args:
         models: The models, each with a label of its own; all get the same prompts and noise.
-        config: Prompts, sampler and detector.
+        config: Benchmarks, sampler and detectors.
 
     Returns:
-        MG2 to MG5 of every model, in their order.
+        The scores of every model on every benchmark.
     """
-    prompts = list_prompts(config)
+    benchmarks = list_benchmarks(config)
     scores = []
     for model in models:
-        generated = generate_images(model, prompts, config)
-        detected = detect_objects(generated, model.label, config)
-        scores.append(score_images(model.label, prompts, generated, detected, config))
+        for benchmark in benchmarks:
+            generated = generate_images(model, benchmark, config)
+            detected = detect_objects(generated, model.label, benchmark, config)
+            scores.append(score_images(model, benchmark, generated, detected))
     publish_table(scores)
     return scores

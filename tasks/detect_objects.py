@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import DETECTION_SCHEMA, DetectedBox, GeneratedImage
+from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
@@ -102,18 +103,20 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
     return reuse_or_publish(spec, write, {spec.generated.key: spec.generated.digest})
 
 
-def detect_objects(generated: list[Input], label: str, config: EvaluateConfig) -> list[Input]:
+def detect_objects(
+    generated: list[Input], label: str, benchmark: Benchmark, config: EvaluateConfig
+) -> list[Input]:
     """Detect in every partition of a model's images."""
     specs = [
         DetectSpec(
             generated=part,
             label=label,
-            part=f"part-{number:05d}",
-            settings=config.detector,
+            part=f"{benchmark.name} part-{number:05d}",
+            settings=benchmark.detector,
             device=config.device,
         )
         for number, part in enumerate(generated)
     ]
     outcomes = run_stage(detect_partition, specs)
-    close_stage(outcomes, label)
+    close_stage(outcomes, f"{benchmark.name}-{label}")
     return [Input.of(outcome.manifest) for outcome in outcomes]

@@ -8,15 +8,16 @@ from prefect import task
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
-from data_schemas.configs.evaluate_config import EvaluateConfig, SampledPrompts, SamplerConfig
+from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import GENERATED_SCHEMA, GeneratedImage
+from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity, local_or_hub
-from tokencompose_core.evaluation.prompts import Prompt, read_prompts, sample_prompts
+from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import write_table
 
@@ -138,41 +139,23 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
     return reuse_or_publish(spec, write, {spec.model.lineage: spec.model.identity})
 
 
-def list_prompts(config: EvaluateConfig) -> list[Prompt]:
-    """The prompts of a config.
-
-    Raises:
-        ValueError: If a prompt file is not there or not in MultiGen's form.
-    """
-    prompts = config.prompts
-    if isinstance(prompts, SampledPrompts):
-        return sample_prompts(
-            prompts.categories,
-            num_prompts=prompts.num_prompts,
-            num_objects=prompts.num_objects,
-            seed=prompts.seed,
-        )
-    if not Path(prompts.path).is_file():
-        raise ValueError(f"evaluate.prompts.path: there is no file {prompts.path}")
-    return read_prompts(Path(prompts.path))
-
-
 def generate_images(
-    model: ModelUnderTest, prompts: list[Prompt], config: EvaluateConfig
+    model: ModelUnderTest, benchmark: Benchmark, config: EvaluateConfig
 ) -> list[Input]:
-    """Generate all images of a model, partition by partition."""
+    """Generate all images of a benchmark with a model, partition by partition."""
     size = config.partition_size
+    prompts = benchmark.prompts
     specs = [
         GenerateSpec(
             model=model,
-            part=f"part-{start // size:05d}",
+            part=f"{benchmark.name} part-{start // size:05d}",
             prompts=prompts[start : start + size],
-            num_rounds=config.num_images_per_prompt,
+            num_rounds=benchmark.num_rounds,
             sampler=config.sampler,
             device=config.device,
         )
         for start in range(0, len(prompts), size)
     ]
     outcomes = run_stage(generate_partition, specs)
-    close_stage(outcomes, model.label)
+    close_stage(outcomes, f"{benchmark.name}-{model.label}")
     return [Input.of(outcome.manifest) for outcome in outcomes]

@@ -10,12 +10,12 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
-from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import DetectedBox, GeneratedImage
+from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.detect_objects import DETECTIONS_NAME
-from tasks.generate_images import INDEX_NAME
+from tasks.generate_images import INDEX_NAME, ModelUnderTest
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.score import score_multigen
@@ -60,6 +60,7 @@ class ModelScore(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str
+    benchmark: str
     mean: dict[int, float]
     deviation: dict[int, float]
     success: dict[str, float]
@@ -95,26 +96,22 @@ def score_model(spec: ScoreSpec) -> Manifest | State:
 
 
 def score_images(
-    label: str,
-    prompts: list[Prompt],
-    generated: list[Input],
-    detected: list[Input],
-    config: EvaluateConfig,
+    model: ModelUnderTest, benchmark: Benchmark, generated: list[Input], detected: list[Input]
 ) -> ModelScore:
     """Score a model."""
     spec = ScoreSpec(
-        label=label,
-        prompts=prompts,
-        num_rounds=config.num_images_per_prompt,
+        label=model.label,
+        prompts=benchmark.prompts,
+        num_rounds=benchmark.num_rounds,
         generated=generated,
         detected=detected,
-        threshold=config.detector.threshold,
+        threshold=benchmark.detector.threshold,
     )
     outcomes = run_stage(score_model, [spec])
-    close_stage(outcomes, label)
+    close_stage(outcomes, f"{benchmark.name}-{model.label}")
     manifest = outcomes[0].manifest
     values = json.loads(open_store().path(manifest, SCORE_NAME).read_text("utf-8"))
-    return ModelScore(label=label, generated=generated, **values)
+    return ModelScore(label=model.label, benchmark=benchmark.name, generated=generated, **values)
 
 
 def publish_table(scores: list[ModelScore]) -> None:
@@ -122,7 +119,7 @@ def publish_table(scores: list[ModelScore]) -> None:
     create_table_artifact(
         key="multigen",
         table=[
-            {"model": score.label}
+            {"model": score.label, "prompts": score.benchmark}
             | {f"MG{k}": f"{score.mean[k]:.1f} ({score.deviation[k]:.1f})" for k in score.mean}
             | {"images": score.num_images}
             for score in scores

@@ -1,4 +1,4 @@
-"""Parameter of the flow `evaluate`: MultiGen."""
+"""Parameter of the flow `evaluate`: what is generated, and how it is judged."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -66,13 +66,26 @@ class AttentionConfig(Settings):
         return self
 
 
-class EvaluateConfig(FlowConfig):
-    """Generate, detect and score: MG2 to MG5 of each model."""
-
-    section: ClassVar[str] = "evaluate"
+class MultiGenConfig(Settings):
+    """Prompts of several categories that have nothing to do with each other."""
 
     prompts: Annotated[SampledPrompts | PromptFile, Field(discriminator="kind")]
     num_images_per_prompt: Annotated[Count, Field(description="Rounds of MultiGen.")]
+
+
+class EvaluateConfig(FlowConfig):
+    """Generate images, detect what they show, and score: each model with the same noise."""
+
+    section: ClassVar[str] = "evaluate"
+
+    benchmarks: Annotated[
+        list[Literal["multigen"]],
+        Field(min_length=1, description="What is run; each has a table of its own below."),
+    ]
+    multigen: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], MultiGenConfig],
+        Field(description="Sets of prompts by name, each with a row of its own: coco, ade20k."),
+    ]
     partition_size: Annotated[Count, Field(description="Prompts a partition.")]
     sampler: SamplerConfig
     detector: DetectorConfig

@@ -28,8 +28,8 @@ def test_paper_profile_holds_the_values_of_table_6():
     assert finetune.lr_warmup_steps == 0
     assert (finetune.objective.token_weight, finetune.objective.pixel_weight) == (1e-3, 5e-5)
     assert finetune.objective.layers == ["mid", "up"]
-    assert isinstance(evaluate.prompts, PromptFile)
-    assert evaluate.num_images_per_prompt == 10
+    assert isinstance(evaluate.multigen["coco"].prompts, PromptFile)
+    assert evaluate.multigen["coco"].num_images_per_prompt == 10
     sampler = evaluate.sampler
     assert (sampler.scheduler, sampler.num_inference_steps) == ("pndm", 50)
     assert sampler.guidance_scale == 7.5
@@ -67,10 +67,18 @@ def test_another_kind_of_source_replaces_the_whole_source():
         (CurateConfig, {"mask": {"box_threshold": 1.5}}, "mask.box_threshold"),
         (CurateConfig, {"caption_set": "My Set"}, "caption_set"),
         (EvaluateConfig, {"detector": {"query": "a photo"}}, "detector.query"),
-        (EvaluateConfig, {"prompts": {"kind": "file"}}, "prompts.file.path"),
+        (
+            EvaluateConfig,
+            {"multigen": {"pocket": {"prompts": {"kind": "file"}}}},
+            "multigen.pocket.prompts.file.path",
+        ),
         (EvaluateConfig, {"attention": {"nouns": ["dog"]}}, "attention"),
         (FinetuneConfig, {"validation_fraction": 1.0}, "validation_fraction"),
-        (EvaluateConfig, {"num_images_per_prompt": 0}, "num_images_per_prompt"),
+        (
+            EvaluateConfig,
+            {"multigen": {"pocket": {"num_images_per_prompt": 0}}},
+            "num_images_per_prompt",
+        ),
         (ReproduceConfig, {"finetune": {"seeds": 1}}, "finetune.seeds"),
     ],
 )

@@ -106,8 +106,11 @@ def test_unknown_data_set_is_refused_with_the_way_to_get_one(store_dir: Path):
 def test_missing_prompt_file_is_named_before_a_model_loads(store_dir: Path):
     from data_schemas.configs.evaluate_config import EvaluateConfig
 
-    config = EvaluateConfig.load(prompts={"kind": "file", "path": "nowhere.json"})
+    config = EvaluateConfig.load(
+        multigen={"pocket": {"prompts": {"kind": "file", "path": "nowhere.json"}}}
+    )
     with pytest.raises(
-        ValueError, match=r"evaluate\.prompts\.path: there is no file nowhere\.json"
+        ValueError,
+        match=r"evaluate\.multigen\.pocket\.prompts\.path: there is no file nowhere\.json",
     ):
         evaluate([ModelUnderTest(label="base", name="pocket:stable_diffusion")], config)

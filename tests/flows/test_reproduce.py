@@ -24,9 +24,8 @@ SMALL = {
         "validation_prompts": [{"prompt": "a photo of a cat.", "nouns": ["cat"]}],
     },
     "evaluate": {
-        "num_images_per_prompt": 2,
+        "multigen": {"pocket": {"num_images_per_prompt": 2, "prompts": {"num_prompts": 3}}},
         "partition_size": 2,
-        "prompts": {"num_prompts": 3},
         "sampler": {"num_inference_steps": 3},
     },
 }
