@@ -77,7 +77,7 @@ def test_another_kind_of_source_replaces_the_whole_source():
         (
             EvaluateConfig,
             {"multigen": {"pocket": {"num_images_per_prompt": 0}}},
-            "num_images_per_prompt",
+            "multigen.pocket.num_images_per_prompt",
         ),
         (ReproduceConfig, {"finetune": {"seeds": 1}}, "finetune.seeds"),
     ],
