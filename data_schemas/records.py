@@ -10,6 +10,9 @@ first frame if it has several. `image_path` is relative to the image root of the
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+LOWEST_SCORE = 0.01
+"""Detected boxes below this are not kept; above, a threshold may change without a model."""
+
 
 class Record(BaseModel):
     """Base of all rows: frozen, and without surprises."""
@@ -130,13 +133,24 @@ class GeneratedImage(Record):
 
 
 class DetectedBox(Record):
-    """A box found in a generated image."""
+    """A box found in a generated image.
+
+    Attributes:
+        image, prompt_id, round: As in `GeneratedImage`.
+        category: The best of the categories of the image's prompt.
+        score: Its score, in [0, 1]; below the floor if the box is kept for its rival alone.
+        rival: The best of all categories of the benchmark, which may be the same.
+        rival_score: Its score, at least `score`.
+        box: As detected; it may go beyond the image.
+    """
 
     image: str
     prompt_id: int
     round: int
     category: str
     score: float
+    rival: str
+    rival_score: float
     box: list[float]
 
 
@@ -209,6 +223,8 @@ DETECTION_SCHEMA = pa.schema(
         pa.field("round", pa.int32(), nullable=False),
         pa.field("category", pa.string(), nullable=False),
         pa.field("score", pa.float32(), nullable=False),
+        pa.field("rival", pa.string(), nullable=False),
+        pa.field("rival_score", pa.float32(), nullable=False),
         pa.field("box", pa.list_(pa.float32(), 4)),
     ]
 )

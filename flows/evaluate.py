@@ -4,7 +4,7 @@ from prefect import flow
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.benchmarks import list_benchmarks
-from tasks.detect_objects import detect_objects
+from tasks.detect_objects import check_detectors, detect_objects
 from tasks.generate_images import ModelUnderTest, generate_images
 from tasks.score_multigen import ModelScore, publish_table, score_images
 from tasks.stage import ONE_AT_A_TIME
@@ -28,6 +28,7 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> l
         The scores of every model on every benchmark.
     """
     benchmarks = list_benchmarks(config)
+    check_detectors(benchmarks, config.device)
     scores = []
     for model in models:
         for benchmark in benchmarks:

@@ -30,6 +30,11 @@ class Benchmark(BaseModel):
     num_rounds: int
     detector: DetectorConfig
 
+    @property
+    def vocabulary(self) -> list[str]:
+        """All categories that its prompts ask for, sorted."""
+        return sorted({name for prompt in self.prompts for name in prompt.categories})
+
 
 def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
     """What a config asks for, in the order of its list.

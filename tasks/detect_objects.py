@@ -1,8 +1,9 @@
-"""Stage `detect`: what OWLv2 finds in generated images."""
+"""Stage `detect`: what a detector finds in generated images."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from prefect import task
 from prefect.client.schemas.objects import State
@@ -27,20 +28,24 @@ class DetectSpec(Spec):
     """Generated images in which the categories of their prompts are looked for."""
 
     stage: ClassVar[str] = "detect"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     generated: Input
     label: str
     part: str
+    vocabulary: list[str]
     settings: DetectorConfig
     device: Device
 
     def parts(self) -> dict[str, Any]:
-        """The images, the detector and its queries; the threshold comes later."""
+        """The images, the detector, its queries and precision; the threshold comes later."""
         return {
             "generated": self.generated.digest,
+            "architecture": self.settings.architecture,
             "model": identity(self.settings.model, self.settings.revision),
             "query": self.settings.query,
+            "vocabulary": self.vocabulary,
+            "precision": self.settings.precision,
         }
 
     @property
@@ -49,16 +54,43 @@ class DetectSpec(Spec):
         return f"detect {self.label} {self.part}"
 
 
-@lru_cache(maxsize=1)
-def _owlv2(model: str, revision: str, device: str):
-    from tokencompose_core.evaluation.detect import load_owlv2
+def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
+    """Look whether the detectors can be loaded and used, before images are generated.
 
-    return load_owlv2(local_or_hub(model), revision=revision, device=device)
+    Raises:
+        FileNotFoundError: If a model is neither on this machine nor on the hub.
+        ValueError: If a model is of another architecture, or the device does not compute in the
+            precision asked for.
+    """
+    from tokencompose_core.masking.precision import check_precision
+    from tokencompose_core.masking.transformers_checkpoint import check_model_type
+
+    for benchmark in benchmarks:
+        settings, field = benchmark.detector, f"detector of {benchmark.name}"
+        try:
+            name = local_or_hub(settings.model)
+            check_model_type(name, settings.architecture, revision=settings.revision)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"{field}: model is {settings.model!r}, which is neither a folder with a model of"
+                f" transformers nor one that the hub gives: {error}"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{field}: architecture is wrong: {error}") from error
+        check_precision(resolve_device(device), settings.precision, f"{field}: precision")
+
+
+@lru_cache(maxsize=1)
+def _load_detector(architecture: str, model: str, revision: str, device: str):
+    from tokencompose_core.evaluation.detectors import Architecture, load_detector
+
+    kind = cast(Architecture, architecture)
+    return load_detector(kind, local_or_hub(model), revision=revision, device=device)
 
 
 @task(name="detect-objects", **STAGE_OPTIONS)
 def detect_partition(spec: DetectSpec) -> Manifest | State:
-    """Look for the categories of every image's prompt with OWLv2.
+    """Look for the categories of every image's prompt, and for their rivals.
 
     Reads: generated images and their index.
     Writes: `detections.parquet`, all boxes above a low floor.
@@ -69,34 +101,42 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
         from tokencompose_core.evaluation.image_tar import read_images
 
         generated = spec.generated.path(store)
+        # Images that were blanked are looked at like all others, and rarely show a box: it is the
+        # score that knows them by the index, and counts them apart.
         index = read_table(generated / INDEX_NAME, GeneratedImage)
         images = read_images(generated / IMAGES_NAME)
         settings = spec.settings
-        owlv2 = _owlv2(settings.model, settings.revision, resolve_device(spec.device))
+        found = detect_categories(
+            _load_detector(
+                settings.architecture,
+                settings.model,
+                settings.revision,
+                resolve_device(spec.device),
+            ),
+            (images[row.image] for row in index),
+            [row.categories for row in index],
+            vocabulary=spec.vocabulary,
+            query=settings.query,
+            batch_size=settings.batch_size,
+            precision=settings.precision,
+        )
         boxes: list[DetectedBox] = []
         with Progress(spec.title, len(index), "images") as progress:
-            for start in range(0, len(index), settings.batch_size):
-                rows = index[start : start + settings.batch_size]
-                found = detect_categories(
-                    owlv2,
-                    [images[row.image] for row in rows],
-                    [row.categories for row in rows],
-                    query=settings.query,
-                    batch_size=settings.batch_size,
-                )
-                for row, detections in zip(rows, found, strict=True):
-                    boxes += [
-                        DetectedBox(
-                            image=row.image,
-                            prompt_id=row.prompt_id,
-                            round=row.round,
-                            category=detection.category,
-                            score=detection.score,
-                            box=list(detection.box_xyxy),
-                        )
-                        for detection in detections
-                    ]
-                progress.advance(len(rows))
+            for row, detections in zip(index, found, strict=True):
+                boxes += [
+                    DetectedBox(
+                        image=row.image,
+                        prompt_id=row.prompt_id,
+                        round=row.round,
+                        category=detection.category,
+                        score=detection.score,
+                        rival=detection.rival,
+                        rival_score=detection.rival_score,
+                        box=list(detection.box_xyxy),
+                    )
+                    for detection in detections
+                ]
+                progress.advance(1)
         write_table(folder / DETECTIONS_NAME, boxes, DETECTION_SCHEMA)
         return {"num_in": len(index), "num_out": len(index), "facts": {"boxes": len(boxes)}}
 
@@ -112,6 +152,7 @@ def detect_objects(
             generated=part,
             label=label,
             part=f"{benchmark.name} part-{number:05d}",
+            vocabulary=benchmark.vocabulary,
             settings=benchmark.detector,
             device=config.device,
         )

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from data_schemas.configs.flow_config import FlowConfig, Settings
+from data_schemas.records import LOWEST_SCORE
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -39,12 +40,27 @@ class SamplerConfig(Settings):
 
 
 class DetectorConfig(Settings):
-    """OWLv2, which says what is in an image."""
+    """OWLv2 or OWL-ViT, which says what is in an image."""
 
+    architecture: Annotated[
+        Literal["owlv2", "owlvit"],
+        Field(description="MultiGen's detector is an OWLv2, VISOR's an OWL-ViT."),
+    ]
     model: Annotated[str, Field(description="Hub name or folder, or pocket:owlv2.")]
     revision: Annotated[str, Field(description="Commit of a hub model; empty for a folder.")]
     query: Annotated[str, Field(pattern=r"\{name\}", description="Text query of a category.")]
-    threshold: Annotated[float, Field(ge=0.0, lt=1.0, description="A score counts if it is above.")]
+    threshold: Annotated[
+        float,
+        Field(
+            ge=LOWEST_SCORE,
+            lt=1.0,
+            description="A score counts if it is above; none below is kept.",
+        ),
+    ]
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        Field(description="In what the vision tower multiplies; published figures are float32."),
+    ]
     batch_size: Count
 
 

@@ -1,90 +1,177 @@
-"""Find categories in images with OWLv2 (arXiv:2306.09683)."""
+"""Find categories in images, and what else of a vocabulary they might be."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 
 import torch
+from jaxtyping import Bool, Float
 from PIL import Image
-from transformers import Owlv2ForObjectDetection, Owlv2Processor
+from torch import Tensor
+from torchvision.ops import box_convert
 
-LOWEST_SCORE = 0.01
-"""Boxes below this are not kept, so a threshold may be changed without running the model again."""
-
-
-@dataclass(frozen=True)
-class Owlv2:
-    """A loaded detector with its processor."""
-
-    model: Owlv2ForObjectDetection
-    processor: Owlv2Processor
+from data_schemas.records import LOWEST_SCORE
+from tokencompose_core.evaluation.detectors import OwlDetector
+from tokencompose_core.masking.precision import Precision, compute_in
+from tokencompose_core.store.read_ahead import read_ahead
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A box with the category that fits it best."""
+    """A box, with what fits it best.
+
+    Attributes:
+        category: The best of the categories that were looked for in the image.
+        score: Its score, in [0, 1]. It is below `LOWEST_SCORE` if only the rival's is not.
+        rival: The best of the whole vocabulary: the same category, or what is there instead.
+        rival_score: Its score, at least `score`.
+        box_xyxy: Left, top, right, bottom in pixels.
+    """
 
     category: str
     score: float
+    rival: str
+    rival_score: float
     box_xyxy: tuple[float, float, float, float]
 
 
-def load_owlv2(model: str | Path, *, revision: str = "", device: str = "cpu") -> Owlv2:
-    """Load an OWLv2 from a folder or the hub."""
-    return Owlv2(
-        Owlv2ForObjectDetection.from_pretrained(str(model), revision=revision or "main")
-        .to(device)
-        .eval(),
-        # The slow processor is the one that MultiGen's release used; the fast one differs a little.
-        Owlv2Processor.from_pretrained(str(model), revision=revision or "main", use_fast=False),
-    )
+def detect_categories(
+    detector: OwlDetector,
+    images: Iterable[Image.Image],
+    categories: Sequence[Sequence[str]],
+    *,
+    vocabulary: Sequence[str],
+    query: str,
+    batch_size: int,
+    precision: Precision = "float32",
+) -> Iterator[list[Detection]]:
+    """Boxes with a score above `LOWEST_SCORE`, best first.
+
+    As in MultiGen's and VISOR's releases every category is a text query, and a box belongs to its
+    best query alone, of those of its image. The vision tower sees an image once, the text tower a
+    category once. While the model works on a batch, the next one is read and resized; no more than
+    these two are in memory.
+
+    Args:
+        detector: A loaded detector.
+        images: Pictures in RGB; taken one by one, in another thread.
+        categories: For every picture the categories to look for, at least one.
+        vocabulary: All categories, each once.
+        query: Text query of a category, with `{name}` in its place.
+        batch_size: Pictures at once.
+        precision: In what the vision tower multiplies matrices; the heads behind it always compute
+            in float32.
+
+    Returns:
+        An iterator over the boxes of every picture, in order.
+
+    Raises:
+        ValueError: If a picture has no categories, one of them is not in the vocabulary or has too
+            many tokens; while iterating, if there are more or fewer pictures than `categories`.
+    """
+    known = set(vocabulary)
+    for number, names in enumerate(categories):
+        if not names or not known.issuperset(names):
+            raise ValueError(
+                f"image {number}: its categories are {list(names)}; at least one is needed, and all"
+                f" of them in the vocabulary of {len(known)}"
+            )
+    texts = encode_queries(detector, tuple(query.format(name=name) for name in vocabulary))
+    return _detect(detector, images, categories, list(vocabulary), texts, batch_size, precision)
 
 
 @torch.inference_mode()
-def detect_categories(
-    owlv2: Owlv2,
-    images: Sequence[Image.Image],
-    categories: Sequence[Sequence[str]],
-    *,
-    query: str,
-    batch_size: int,
-) -> list[list[Detection]]:
-    """Boxes above `LOWEST_SCORE` of the categories asked for, best first.
+def encode_queries(
+    detector: OwlDetector, queries: tuple[str, ...]
+) -> Float[Tensor, "queries features"]:
+    """The text tower's features of some queries, kept with the detector.
 
-    As in MultiGen's release every category is a text query, and a box belongs to its best query
-    alone.
-
-    Args:
-        owlv2: A loaded detector.
-        images: Pictures in RGB.
-        categories: For every picture the categories to look for; as many for each.
-        query: Text query of a category, with `{name}` in its place.
-        batch_size: Pictures at once.
+    Raises:
+        ValueError: If a query has more tokens than the model reads.
     """
-    found: list[list[Detection]] = []
-    for start in range(0, len(images), batch_size):
-        batch = list(images[start : start + batch_size])
-        names = [list(part) for part in categories[start : start + batch_size]]
-        inputs = owlv2.processor(
-            text=[[query.format(name=name) for name in part] for part in names],
-            images=batch,
-            return_tensors="pt",
-        ).to(owlv2.model.device)
-        results = owlv2.processor.image_processor.post_process_object_detection(
-            owlv2.model(**inputs),
-            threshold=LOWEST_SCORE,
-            target_sizes=[(image.height, image.width) for image in batch],
-        )
-        for part, result in zip(names, results, strict=True):
-            order = result["scores"].argsort(descending=True)
-            found.append(
-                [
-                    Detection(
-                        part[int(result["labels"][i])],
-                        float(result["scores"][i]),
-                        tuple(result["boxes"][i].tolist()),
-                    )
-                    for i in order.tolist()
-                ]
+    if queries not in detector.encoded:
+        longest = detector.model.config.text_config.max_position_embeddings
+        lengths = [len(tokens) for tokens in detector.processor.tokenizer(list(queries)).input_ids]
+        for text, length in zip(queries, lengths, strict=True):
+            if length > longest:
+                raise ValueError(
+                    f"the query {text!r} has {length} tokens, but the detector reads {longest};"
+                    " shorten the category, or the detector's query"
+                )
+        tokens = detector.processor(text=list(queries), return_tensors="pt").to(detector.device)
+        features = detector.model.base_model.get_text_features(**tokens)
+        # Twice normalised as in the published forward pass; the class head does the second.
+        detector.encoded[queries] = features / torch.linalg.norm(features, dim=-1, keepdim=True)
+    return detector.encoded[queries]
+
+
+@torch.inference_mode()
+def _detect(
+    detector: OwlDetector,
+    images: Iterable[Image.Image],
+    categories: Sequence[Sequence[str]],
+    vocabulary: list[str],
+    texts: Float[Tensor, "queries features"],
+    batch_size: int,
+    precision: Precision,
+) -> Iterator[list[Detection]]:
+    stream = iter(images)
+
+    def prepare(batch: Sequence[Sequence[str]]) -> tuple[list[tuple[int, int]], Tensor]:
+        pictures = list(islice(stream, len(batch)))
+        if len(pictures) < len(batch):
+            raise ValueError(f"there are fewer images than the {len(categories)} to look at")
+        pixels = [detector.prepare(picture) for picture in pictures]
+        return [picture.size for picture in pictures], torch.stack(pixels)
+
+    batches = [
+        categories[start : start + batch_size] for start in range(0, len(categories), batch_size)
+    ]
+    for batch, (sizes, pixels) in zip(batches, read_ahead(prepare, batches), strict=True):
+        asked = torch.tensor([[name in names for name in vocabulary] for names in batch])
+        yield from _detect_batch(detector, pixels, sizes, asked, vocabulary, texts, precision)
+    if next(stream, None) is not None:
+        raise ValueError(f"there are more images than the {len(categories)} to look at")
+
+
+def _detect_batch(
+    detector: OwlDetector,
+    pixels: Float[Tensor, "images 3 height width"],
+    sizes: Sequence[tuple[int, int]],
+    asked: Bool[Tensor, "images queries"],
+    vocabulary: Sequence[str],
+    texts: Float[Tensor, "queries features"],
+    precision: Precision,
+) -> Iterator[list[Detection]]:
+    model = detector.model
+    with compute_in(detector.device, precision):
+        feature_map = model.image_embedder(pixels)[0]
+    feature_map = feature_map.float()
+    patches = feature_map.flatten(1, 2)
+    logits = model.class_predictor(patches, texts[None].expand(len(patches), -1, -1))[0]
+    # transformers fills lists of queries up with " ", and lets these win boxes; here the queries of
+    # other images are left out of the comparison.
+    others = ~asked.to(logits.device)[:, None]
+    best = logits.masked_fill(others, float("-inf")).max(dim=-1)
+    rival = logits.max(dim=-1)
+    units = torch.tensor([detector.box_unit(size) * 2 for size in sizes], device=logits.device)
+    boxes = box_convert(model.box_predictor(patches, feature_map), "cxcywh", "xyxy")
+    columns = (
+        best.values.sigmoid(),
+        best.indices,
+        rival.values.sigmoid(),
+        rival.indices,
+        boxes * units[:, None],
+    )
+    for scores, labels, rival_scores, rivals, own in zip(
+        *(column.cpu() for column in columns), strict=True
+    ):
+        order = scores.argsort(descending=True, stable=True)
+        order = order[rival_scores[order] > LOWEST_SCORE]
+        yield [
+            Detection(vocabulary[label], score, vocabulary[other], other_score, tuple(box))
+            for score, label, other_score, other, box in zip(
+                *(c[order].tolist() for c in (scores, labels, rival_scores, rivals, own)),
+                strict=True,
             )
-    return found
+        ]

@@ -24,16 +24,21 @@ def compute_in(device: torch.device, precision: Precision) -> torch.autocast:
     )
 
 
-def check_precision(device: str, precision: Precision) -> None:
-    """Refuse a precision that a device does not compute masks in.
+def check_precision(device: str, precision: Precision, field: str = "mask.precision") -> None:
+    """Refuse a precision that a device does not compute in.
+
+    Args:
+        device: `cpu` or `cuda`.
+        precision: What is asked for.
+        field: The setting that asks for it.
 
     Raises:
         ValueError: Naming the setting and what to take instead.
     """
     if precision == "float16" and device == "cpu":
-        raise ValueError("mask.precision: float16 needs a GPU; take bfloat16 or float32")
+        raise ValueError(f"{field}: float16 needs a GPU; take bfloat16 or float32")
     if precision == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported(False):
-        raise ValueError("mask.precision: this GPU has no bfloat16; take float16 or float32")
+        raise ValueError(f"{field}: this GPU has no bfloat16; take float16 or float32")
 
 
 @dataclass

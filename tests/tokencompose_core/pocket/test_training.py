@@ -5,7 +5,7 @@ from diffusers import AutoencoderKL
 
 from tests.conftest import MODELS
 from tokencompose_core.captions.clip import load_clip
-from tokencompose_core.evaluation.detect import load_owlv2
+from tokencompose_core.evaluation.detectors import load_detector
 from tokencompose_core.evaluation.generate import load_pipeline
 from tokencompose_core.masking.grounding_dino import load_grounding_dino
 from tokencompose_core.masking.sam_hq import load_sam_hq
@@ -91,7 +91,7 @@ def test_owlv2_learns(tmp_path, autoencoder):
     )
     assert history[-1]["class"] < 0.9 * history[0]["class"]
     assert history[-1]["box"] < 0.9 * history[0]["box"]
-    load_owlv2(tmp_path)
+    load_detector("owlv2", tmp_path)
 
 
 def test_stable_diffusion_learns(tmp_path, autoencoder):

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from transformers import CLIPTokenizerFast
 
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
-from tokencompose_core.evaluation.detect import detect_categories, load_owlv2
+from tokencompose_core.evaluation.detect import detect_categories
+from tokencompose_core.evaluation.detectors import load_detector
 from tokencompose_core.evaluation.generate import (
     Sampler,
     generate_images,
@@ -31,6 +33,7 @@ from tokencompose_core.pocket.floors.held_out import HeldOut, draw_held_out
 from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
 
 _NAMES = [category.name for category in CATEGORIES]
+_detect = partial(detect_categories, vocabulary=_NAMES, query="a photo of a {name}", batch_size=64)
 
 
 def measure_owlv2(
@@ -40,7 +43,7 @@ def measure_owlv2(
 
     Measured on square scenes of 64 pixels, as the small Stable Diffusion draws them.
     """
-    owlv2 = load_owlv2(models / "owlv2")
+    owlv2 = load_detector("owlv2", models / "owlv2")
     held_out = draw_held_out(num_scenes, seed=seed, square=True)
     images: list[Image.Image] = []
     asked: list[list[str]] = []
@@ -50,7 +53,7 @@ def measure_owlv2(
         names = item.scene.names + rng.sample(others, 5 - len(item.scene.names))
         images.append(item.image.resize((64, 64), Image.Resampling.BICUBIC))
         asked.append(names)
-    found = detect_categories(owlv2, images, asked, query="a photo of a {name}", batch_size=64)
+    found = _detect(owlv2, images, asked)
     there, absent = [], []
     for item, names, detections in zip(held_out, asked, found, strict=True):
         seen = {d.category for d in detections if d.score > threshold}
@@ -70,9 +73,7 @@ def measure_owlv2(
             rng = random.Random(f"distractor-{kind}-{seed}-{number}")
             pictures.append(Image.fromarray(draw_distractor(rng, kind, 64)))
             wanted.append(rng.sample(_NAMES, 5))
-        found = detect_categories(
-            owlv2, pictures, wanted, query="a photo of a {name}", batch_size=64
-        )
+        found = _detect(owlv2, pictures, wanted)
         fires = [any(d.score > threshold for d in detections) for detections in found]
         figures.append(
             Figure("OWLv2", f"fires at {kind}", float(np.mean(fires)), 0.0, 0.05, len(fires))
@@ -96,7 +97,7 @@ def measure_stable_diffusion(
         The figures, and the pictures of single and of five objects with their labels.
     """
     pipeline = load_pipeline(models / "stable_diffusion")
-    owlv2 = load_owlv2(models / "owlv2")
+    owlv2 = load_detector("owlv2", models / "owlv2")
     singles = [
         Prompt(i, multigen_text([_NAMES[i % len(_NAMES)]]), (_NAMES[i % len(_NAMES)],))
         for i in range(num_single)
@@ -107,13 +108,7 @@ def measure_stable_diffusion(
     for prompts in (singles, fives):
         requests = request_images(prompts, 1, seed)
         images = generate_images(pipeline, requests, sampler, batch_size=batch_size)
-        found = detect_categories(
-            owlv2,
-            images,
-            [p.categories for p in prompts],
-            query="a photo of a {name}",
-            batch_size=64,
-        )
+        found = _detect(owlv2, images, [p.categories for p in prompts])
         best = {}
         for prompt, detections in zip(prompts, found, strict=True):
             scores: dict[str, float] = {}
