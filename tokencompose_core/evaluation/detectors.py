@@ -17,6 +17,7 @@ from transformers import (
     OwlViTProcessor,
 )
 
+from tokencompose_core.evaluation.fused_attention import fuse_attention
 from tokencompose_core.evaluation.owlv2_pixels import check_owlv2_processor, owlv2_pixels
 from tokencompose_core.evaluation.owlvit_pixels import check_owlvit_processor, owlvit_pixels
 from tokencompose_core.masking.transformers_checkpoint import check_model_type, load_whole
@@ -29,7 +30,7 @@ class OwlDetector:
     """A loaded detector, and what differs between the two kinds.
 
     Attributes:
-        model: The network.
+        model: The network, with fused attention in its vision tower.
         processor: The slow processor of transformers, with which the benchmarks were published; the
             fast one differs a little.
         prepare: Pixels of an image as the processor makes them, on the model's device.
@@ -81,6 +82,7 @@ def load_detector(
             check_owlvit_processor(processor.image_processor)
             prepare = owlvit_pixels
             box_unit = _both_sides
+    fuse_attention(network)
     return OwlDetector(
         network.to(device).eval(),
         processor,

@@ -48,19 +48,18 @@ def owlv2_pixels(
     side = max(image.size)
     rows = _resize_matrix(image.height, side, processor.size["height"], device.type)
     columns = _resize_matrix(image.width, side, processor.size["width"], device.type)
-    pixels = torch.from_numpy(np.array(image)).to(device)
     # Seen from its own value the padding is 0, and so are its products: it need not be there.
-    # Each matrix takes flat rows of values, which is all that a sparse one can multiply.
-    pixels = pixels * processor.rescale_factor - _PADDING
+    # A sparse matrix multiplies flat rows only, so what is not multiplied is in one dimension.
+    pixels = torch.from_numpy(np.array(image)).to(device).permute(1, 2, 0)
+    pixels = pixels.reshape(image.width, -1) * processor.rescale_factor - _PADDING
+    pixels = (columns @ pixels).unflatten(1, (3, image.height)).permute(2, 1, 0)
     pixels = rows @ pixels.reshape(image.height, -1)
-    pixels = pixels.unflatten(1, (image.width, 3)).transpose(0, 1)
-    pixels = columns @ pixels.reshape(image.width, -1)
-    pixels = pixels.unflatten(1, (-1, 3)).permute(2, 1, 0) + _PADDING
+    pixels = pixels.unflatten(1, (3, -1)).transpose(0, 1)
     mean, deviation = (
         torch.tensor(values, device=device)[:, None, None]
         for values in (processor.image_mean, processor.image_std)
     )
-    return (pixels - mean) / deviation
+    return pixels.sub_(mean - _PADDING).div_(deviation)
 
 
 @lru_cache(maxsize=64)

@@ -185,3 +185,11 @@ def test_the_other_architecture_is_refused(tmp_path):
         load_detector("owlvit", MODELS / "owlv2")
     with pytest.raises(ValueError, match="type 'owlvit', but 'owlv2' is needed"):
         load_detector("owlv2", write_owlvit(tmp_path))
+
+
+def test_weights_keep_their_names(both):
+    detector, model, _ = both
+    assert set(detector.model.state_dict()) == set(model.state_dict())
+    layer = detector.model.base_model.vision_model.encoder.layers[0]
+    with pytest.raises(ValueError, match="takes no mask"):
+        layer.self_attn(torch.zeros(1, 2, layer.embed_dim), output_attentions=True)
