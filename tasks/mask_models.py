@@ -79,6 +79,9 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
     from tokencompose_core.masking.transformers_checkpoint import check_model_type
 
     name, revision = (getattr(settings, f"{part}_{field}") for field in ("checkpoint", "revision"))
+    # In keys a hub's name and revision stand for the model: a plan need not ask the hub for it.
+    if PLANNER.get() is not None and require_unless_hub(name) is None:
+        return
     try:
         check_model_type(local_or_hub(name), model_type, revision=revision)
     except OSError as error:
