@@ -7,7 +7,7 @@ from tasks.describe_dataset import describe_dataset
 from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
 from tasks.mask_models import check_mask_models
 from tasks.mask_nouns import mask_nouns
-from tasks.parse_nouns import parse_nouns
+from tasks.parse_nouns import check_tagger, parse_nouns
 from tasks.prepare_source import prepare_source
 from tasks.rank_captions import rank_captions
 from tasks.select_images import select_partitions
@@ -28,6 +28,7 @@ def curate(config: CurateConfig = POCKET) -> CuratedSet:
     Returns:
         The key of the data set in the store, which `finetune` takes, and where its report lies.
     """
+    check_tagger(config)
     check_mask_models(config)
     source = prepare_source(config)
     selected = select_partitions(source, config)

@@ -7,7 +7,13 @@ from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.mask_config import MaskConfig
 from tasks.devices import resolve_device
 from tasks.stage import PLANNER
-from tokencompose_core.checkpoints.locate import identity, local_or_hub, locate, require
+from tokencompose_core.checkpoints.locate import (
+    identity,
+    local_or_hub,
+    locate,
+    require,
+    require_unless_hub,
+)
 
 # As in segment-anything-hq's registry, whose import takes seconds.
 SAM_HQ_TYPES = ("vit_h", "vit_l", "vit_b", "vit_tiny")
@@ -45,6 +51,9 @@ def check_mask_models(config: CurateConfig) -> None:
     if settings.detector_backend == "groundingdino":
         _require_file("detector_config", settings.detector_config)
         _require_file("detector_checkpoint", settings.detector_checkpoint)
+        encoder = require_unless_hub(settings.text_encoder, "config.json")
+        if encoder is not None and not encoder.is_dir():
+            raise ValueError(f"mask.text_encoder: {encoder} is a file; a BERT is a folder")
     else:
         _check_transformers(settings, "detector", "grounding-dino")
     if settings.segmenter_backend == "segment_anything_hq":
@@ -70,6 +79,9 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
     from tokencompose_core.masking.transformers_checkpoint import check_model_type
 
     name, revision = (getattr(settings, f"{part}_{field}") for field in ("checkpoint", "revision"))
+    # In keys a hub's name and revision stand for the model: a plan need not ask the hub for it.
+    if PLANNER.get() is not None and require_unless_hub(name) is None:
+        return
     try:
         check_model_type(local_or_hub(name), model_type, revision=revision)
     except OSError as error:

@@ -14,7 +14,7 @@ from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
-from tokencompose_core.checkpoints.locate import identity, locate
+from tokencompose_core.checkpoints.locate import identity, locate, require_unless_hub
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import write_rejections
 from tokencompose_core.store.tables import read_table, write_table
@@ -49,6 +49,15 @@ class ParseSpec(Spec):
     def title(self) -> str:
         """Stage and partition."""
         return f"parse {self.part}"
+
+
+def check_tagger(config: CurateConfig) -> None:
+    """Look whether the tagger is there, before any model is loaded; a hub is not asked.
+
+    Raises:
+        FileNotFoundError: If its file or folder is missing.
+    """
+    require_unless_hub(config.parse.model, "pytorch_model.bin")
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """Where captions and images come from."""
 
+import time
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from prefect import task
@@ -31,6 +32,10 @@ from tokencompose_core.selection.fetch_images import FetchLimits, fetch_images
 from tokencompose_core.selection.joined_rows import JoinedRows
 from tokencompose_core.selection.read_source import read_source
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.scratch import scratch_dir
+
+# Rows are selected from at once. A run that finds none reads them again.
+_MOST_SECONDS_WAITING = 24 * 3600.0
 
 
 class VsrFiles(BaseModel):
@@ -148,11 +153,10 @@ def prepare_own_source(settings: OwnSource) -> Source:
     """
     STOP.clear()  # of a flow that was interrupted before, in the same process
     images_dir, limits = Path(settings.images_dir), settings.image_limits
-    with (
-        open_digests() as digest,
-        TemporaryDirectory(dir=open_store().work_dir("rows")) as folder,
-    ):
-        path = Path(folder) / "rows.sqlite"
+    rows_dir = open_store().work_dir("rows")
+    _remove_forgotten(rows_dir)
+    with open_digests() as digest, scratch_dir(rows_dir) as folder:
+        path = folder / "rows.sqlite"
         with join_source(settings, path) as rows:
             fetch_limits = FetchLimits(
                 url_schemes=limits.url_schemes,
@@ -166,8 +170,17 @@ def prepare_own_source(settings: OwnSource) -> Source:
                 whole = digest_candidates(
                     rows.candidates(), rows.rejections(), images_dir, digest, progress.advance
                 )
+        path.touch()  # it waits from now on
         path.replace(joined_path(whole))
     return Source(files=settings, images_dir=settings.images_dir, image_limits=limits, digest=whole)
+
+
+def _remove_forgotten(rows_dir: Path) -> None:
+    """Remove rows that wait for a run which was killed."""
+    for path in rows_dir.glob("*.sqlite"):
+        with suppress(FileNotFoundError):  # its selection has ended
+            if time.time() - path.stat().st_mtime > _MOST_SECONDS_WAITING:
+                path.unlink()
 
 
 def join_source(settings: OwnSource, path: Path) -> JoinedRows:

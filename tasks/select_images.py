@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from prefect import task
@@ -32,6 +31,7 @@ from tokencompose_core.selection.select_images import (
 )
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import RejectionWriter
+from tokencompose_core.store.scratch import scratch_dir
 from tokencompose_core.store.tables import write_table
 
 
@@ -132,8 +132,8 @@ def _open_candidates(
                 try:
                     rows = stack.enter_context(JoinedRows(path))
                 except FileNotFoundError:  # another run has removed it, or made it elsewhere
-                    folder = stack.enter_context(TemporaryDirectory(dir=path.parent))
-                    rows = stack.enter_context(join_source(settings, Path(folder) / path.name))
+                    folder = stack.enter_context(scratch_dir(path.parent))
+                    rows = stack.enter_context(join_source(settings, folder / path.name))
                     _check_unchanged(rows, source)
                 yield rows.candidates(), rows.rejections(), rows.num_images
 

@@ -181,6 +181,23 @@ def test_missing_checkpoint_is_found_by_a_plan(drawn: DrawnSet):
         plan(drawn.config(mask={"segmenter_checkpoint": "checkpoints/sam_hq_vit_h.pth"}))
 
 
+def test_model_of_a_hub_is_planned_by_its_name_and_looked_for_by_a_run(drawn: DrawnSet):
+    changes = {
+        "detector_backend": "transformers",
+        "detector_config": "",
+        "text_encoder": "",
+        "detector_checkpoint": "nobody/grounding-dino",
+        "detector_revision": "v7",
+    }
+    planned = run_flow(plan, drawn.config(mask=changes))
+    check_plan(planned)
+    assert "nobody/grounding-dino@v7" in only(planned, "mask").why
+    with pytest.raises(FileNotFoundError, match=r"mask\.detector_checkpoint: 'nobody/grounding"):
+        curate(drawn.config(mask=changes))
+    with pytest.raises(FileNotFoundError, match="no grounding-dino at"):
+        plan(drawn.config(mask=changes | {"detector_checkpoint": "/nobody/grounding-dino"}))
+
+
 def test_plan_is_one_artifact(drawn: DrawnSet):
     state = plan(drawn.config(mask={"box_threshold": 0.3}), return_state=True)
 

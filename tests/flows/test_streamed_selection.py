@@ -185,3 +185,15 @@ def test_work_of_unknown_length_says_how_much_is_done():
         (artifact,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=key))
     assert artifact.description == "count rows: 1005 rows"
     assert artifact.data == 100.0
+
+
+def test_rows_that_a_killed_run_left_are_removed_by_a_later_one(tmp_path, store_dir):
+    source, _, _ = shuffled_rows(tmp_path / "set")
+    waiting = store_dir / "unfinished/rows"
+    (waiting / "locked-0").mkdir(parents=True)
+    (waiting / "locked-0/rows.sqlite").write_bytes(b"not locked")
+    for name, age in (("0.sqlite", 25 * 3600), ("1.sqlite", 60)):
+        (waiting / name).touch()
+        os.utime(waiting / name, 2 * (time.time() - age,))
+    select(config_of(source))
+    assert [path.name for path in waiting.iterdir()] == ["1.sqlite"]

@@ -161,3 +161,18 @@ def test_other_thresholds_take_the_models_that_are_loaded():
     one, other = (CurateConfig.load(mask={"box_threshold": t}).mask for t in (0.2, 0.3))
     assert load_detector(one, "cpu") is load_detector(other, "cpu")
     assert load_segmenter(one, "cpu") is load_segmenter(other, "cpu")
+
+
+def test_text_encoder_is_looked_for_before_anything_runs(tmp_path):
+    def check(name: str) -> None:
+        check_mask_models(CurateConfig.load(mask={"text_encoder": name}, device="cpu"))
+
+    check("bert-base-uncased")
+    check("google-bert/bert-base-uncased")
+    check("pocket:grounding_dino/bert")
+    with pytest.raises(FileNotFoundError, match=r"no bert at .*check the name in the config"):
+        check(str(tmp_path / "bert"))
+    with pytest.raises(FileNotFoundError, match=r"there is no config\.json"):
+        check(str(tmp_path))
+    with pytest.raises(ValueError, match=r"mask\.text_encoder: .* is a file; a BERT is a folder"):
+        check("pocket:grounding_dino/config.json")

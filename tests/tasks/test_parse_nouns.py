@@ -6,7 +6,7 @@ import pytest
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.records import RANKED_SCHEMA, ParsedCaption, RankedImage
 from data_schemas.rejections import Rejection
-from tasks.parse_nouns import PARSED_NAME, ParseSpec, parse_partition
+from tasks.parse_nouns import PARSED_NAME, ParseSpec, check_tagger, parse_partition
 from tasks.rank_captions import RANKED_NAME
 from tasks.stage import Input, open_store
 from tokencompose_core.store.rejections import REJECTIONS_NAME
@@ -91,3 +91,20 @@ def test_list_decides_the_key_unless_it_is_empty():
 def test_blank_word_is_refused():
     with pytest.raises(ValueError, match=r"parse\.stop_nouns\.0"):
         spec([" "])
+
+
+@pytest.mark.parametrize("name", ["{here}/pos.pt", "./pos", "~/pos", "pos.pt", "a/b/pos"])
+def test_missing_tagger_is_refused_before_anything_runs(tmp_path, name):
+    name = name.format(here=tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"model '{name}'.*check the name in the config"):
+        check_tagger(CurateConfig.load(parse={"model": name}))
+
+
+def test_tagger_that_is_there_or_may_be_on_a_hub_is_taken(tmp_path):
+    for name in ("pos", "flair/pos-english", "flair/pos-english@main", "pocket:tagger"):
+        check_tagger(CurateConfig.load(parse={"model": name}))
+    with pytest.raises(FileNotFoundError, match=r"there is no pytorch_model\.bin"):
+        check_tagger(CurateConfig.load(parse={"model": str(tmp_path)}))
+    (tmp_path / "pytorch_model.bin").touch()
+    check_tagger(CurateConfig.load(parse={"model": str(tmp_path)}))
+    check_tagger(CurateConfig.load(parse={"model": str(tmp_path / "pytorch_model.bin")}))

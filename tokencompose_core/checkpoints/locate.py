@@ -1,5 +1,6 @@
 """Turn the model names of a config into paths, hub names and identities."""
 
+import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,10 @@ _WHERE_TO_GET = {
     ),
     "sam_hq_vit_h.pth": "https://huggingface.co/lkeab/hq-sam/resolve/main/sam_hq_vit_h.pth",
 }
+
+# `name` or `owner/name`, of a revision or not.
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w./-]+)?")
+_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 
 
 def locate(name: str) -> Path | None:
@@ -44,6 +49,23 @@ def require(name: str) -> Path:
     """
     path = locate(name)
     return path if path is not None else _existing(Path(name), name)
+
+
+def require_unless_hub(name: str, file_name: str = "") -> Path | None:
+    """The local path of a model, or None if the name may be one of a hub, which alone can say.
+
+    Args:
+        name: As for `locate`.
+        file_name: A file that the model must have if it is a folder.
+
+    Raises:
+        FileNotFoundError: If the name is a path, and the model or its file is not there.
+    """
+    path = locate(name)
+    if path is None and _HUB_NAME.fullmatch(name) and not name.endswith(_WEIGHTS):
+        return None
+    path = path or require(name)
+    return _existing(path / file_name, name).parent if file_name and path.is_dir() else path
 
 
 def local_or_hub(name: str) -> str:

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tokencompose_core.store.map_in_threads import map_in_threads
 FETCHED_NAME = "fetched"
 _THREADS = 8
 _BLOCK = 1 << 20
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def fetch_images(
     """Copy what is not there yet to `fetched/` below the image root.
 
     A URL stands for one content: what was copied is not asked for again. One that failed leaves a
-    note beside it, which `fetched_path` reads, and is tried again the next time.
+    note beside it, which `fetched_path` reads, and is tried again the next time. Whoever is
+    interrupted waits for no server: attempts that have begun are given up.
 
     Args:
         urls: URLs of images, each once.
@@ -65,14 +67,15 @@ def fetch_images(
     Raises:
         ValueError: If a package that fsspec needs for a URL is not installed.
     """
+    stopped = threading.Event()
 
     def fetch(url: str) -> None:
         path = images_dir / _place(url)
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _fetch(url, path, limits)
+            _fetch(url, path, limits, stopped)
 
-    for _ in map_in_threads(fetch, urls, _THREADS):
+    for _ in map_in_threads(fetch, urls, _THREADS, stopped):
         on_image(1)
 
 
@@ -100,9 +103,9 @@ def _note(path: Path) -> Path:
     return path.with_name(f"{path.name}.failed.json")
 
 
-def _fetch(url: str, path: Path, limits: FetchLimits) -> None:
+def _fetch(url: str, path: Path, limits: FetchLimits, stopped: threading.Event) -> None:
     try:
-        content = _read_again_and_again(url, limits)
+        content = _read_again_and_again(url, limits, stopped)
     except FetchError as error:
         note = {"reason": error.reason, "detail": f"{url}: {error}"}
         _write_whole(_note(path), json.dumps(note).encode("utf-8"))
@@ -117,7 +120,7 @@ def _write_whole(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def _read_again_and_again(url: str, limits: FetchLimits) -> bytes:
+def _read_again_and_again(url: str, limits: FetchLimits, stopped: threading.Event) -> bytes:
     scheme = url.partition("://")[0].lower()
     # "::" chains file systems in fsspec, and the first one named is not the one that is read.
     if scheme not in limits.url_schemes or "::" in url:
@@ -128,7 +131,7 @@ def _read_again_and_again(url: str, limits: FetchLimits) -> bytes:
     attempt = 0
     while True:
         try:
-            return _within(limits.timeout_seconds, url, scheme, limits.max_bytes)
+            return _within(limits.timeout_seconds, url, scheme, limits.max_bytes, stopped)
         except (FetchError, FileNotFoundError, PermissionError) as error:
             if isinstance(error, FetchError):
                 raise
@@ -145,11 +148,14 @@ def _read_again_and_again(url: str, limits: FetchLimits) -> bytes:
                 )
                 detail = f"no answer in {limits.timeout_seconds:g} s" if timed_out else _say(error)
                 raise FetchError(reason, f"{detail}, tried {attempt + 1} times") from error
-        time.sleep(min(2.0**attempt, 30.0) * 0.5)
+        if stopped.wait(min(2.0**attempt, 30.0) * 0.5):
+            raise KeyboardInterrupt
         attempt += 1
 
 
-def _within(seconds: float, url: str, scheme: str, max_bytes: int) -> bytes:
+def _within(
+    seconds: float, url: str, scheme: str, max_bytes: int, stopped: threading.Event
+) -> bytes:
     """Read in a thread that nobody waits for: not every file system has a timeout of its own."""
     result: Future[bytes] = Future()
 
@@ -160,7 +166,12 @@ def _within(seconds: float, url: str, scheme: str, max_bytes: int) -> bytes:
             result.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    return result.result(timeout=seconds)
+    deadline = time.monotonic() + seconds
+    while not result.done() and (left := deadline - time.monotonic()) > 0:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        wait([result], timeout=min(left, _SECONDS_BETWEEN_LOOKS))
+    return result.result(timeout=0)
 
 
 def _read(url: str, scheme: str, max_bytes: int) -> bytes:

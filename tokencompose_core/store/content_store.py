@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from tokencompose_core.store.keys import (
     file_digest,
     files_digest,
 )
+from tokencompose_core.store.scratch import scratch_dir
 
 MANIFEST_NAME = "manifest.json"
 Check = Literal["size", "digest"]
@@ -176,12 +178,12 @@ class Store:
         self.filesystem.get_file(f"{self.root}/{name}", str(partial))
         partial.replace(target)
 
-    def _workspace(self) -> TemporaryDirectory:
+    def _workspace(self) -> AbstractContextManager[str | Path]:
         if not self.is_local:
             return TemporaryDirectory(prefix="tokencompose-")
         Path(self.root).mkdir(parents=True, exist_ok=True)
         # The same file system as the entry's place, or the rename would be a copy.
-        return TemporaryDirectory(prefix=".writing-", dir=self.root, ignore_cleanup_errors=True)
+        return scratch_dir(Path(self.root), ".writing-")
 
     def _rename_into_place(self, folder: Path, manifest: Manifest) -> Manifest:
         target = Path(self.root) / manifest.key

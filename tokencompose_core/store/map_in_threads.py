@@ -1,6 +1,7 @@
 """Apply a function to a long stream of items in threads, with few of them in memory."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,10 @@ _ITEMS_A_THREAD = 16
 
 
 def map_in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], num_threads: int = _THREADS
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    num_threads: int = _THREADS,
+    stopped: threading.Event | None = None,
 ) -> Iterator[Result]:
     """The function's results, in the order of the items.
 
@@ -27,6 +31,7 @@ def map_in_threads(
         function: Called in several threads at once.
         items: What to apply it to; read in the caller's thread.
         num_threads: Calls at once.
+        stopped: Set before that wait, for a function that may take long and looks at it.
     """
     executor = ThreadPoolExecutor(num_threads)
     waiting: deque[Future[Result]] = deque()
@@ -38,4 +43,6 @@ def map_in_threads(
         while waiting:
             yield waiting.popleft().result()
     finally:
+        if stopped is not None:
+            stopped.set()
         executor.shutdown(cancel_futures=True)

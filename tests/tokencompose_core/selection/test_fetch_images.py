@@ -1,6 +1,9 @@
 """Images behind URLs, with real file systems of fsspec that answer, fail, hang and have no end."""
 
 import io
+import os
+import signal
+import threading
 import time
 
 import fsspec
@@ -126,3 +129,21 @@ def test_package_that_a_url_needs_is_named(tmp_path):
             fetch("https://x.invalid/a.jpg", tmp_path, limits)
     else:
         assert refused("https://x.invalid/a.jpg", tmp_path, limits)
+
+
+@pytest.mark.parametrize("url", ["hang://a.jpg", "flaky://never.jpg"])
+def test_interrupted_run_waits_for_no_server_and_for_no_next_attempt(tmp_path, url):
+    limits = FetchLimits(LIMITS.url_schemes, 1000, timeout_seconds=30.0, num_retries=9)
+    interrupt = threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT))  # what Ctrl-C does
+    # Processes that a shell starts in the background ignore this signal unless they ask for it.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt.start()
+    begin = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fetch_images([f"{url}?{number}" for number in range(200)], tmp_path, limits)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        interrupt.join()
+    assert 2.4 < time.monotonic() - begin < 4.5
+    assert not list((tmp_path / "fetched").iterdir())
