@@ -107,6 +107,7 @@ def detect_objects(
     generated: list[Input], label: str, benchmark: Benchmark, config: EvaluateConfig
 ) -> list[Input]:
     """Detect in every partition of a model's images."""
+    assert benchmark.detector is not None  # of those whose prompts have categories
     specs = [
         DetectSpec(
             generated=part,
