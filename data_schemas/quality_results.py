@@ -12,8 +12,8 @@ class QualityResult(BaseModel):
         fid: Frechet distance of the features (arXiv:1706.08500).
         kid: Kernel distance of the features (arXiv:1801.01401), mean over subsets.
         kid_deviation: Population standard deviation over subsets.
-        num_images: Generated images compared.
-        num_blanked: Generated images that the safety checker blanked, which are left out.
+        num_images: Images that were generated.
+        num_blanked: How many of them a safety checker made black; these are not compared.
         num_reference: Real images compared with.
         extractor: Whose features; figures of different extractors cannot be compared.
         dimension: Features an image. With fewer images FID is too high, and more so the fewer.
@@ -52,9 +52,9 @@ class ClipScoreResult(BaseModel):
         mean: Mean score of the images.
         deviation: Population standard deviation over images.
         interval: 95 % bootstrap interval of the mean over prompts; none of a single prompt.
-        num_images: Images scored.
-        num_blanked: Images that the safety checker blanked, which are left out.
-        num_prompts: Prompts of the images that were scored.
+        num_images: Images that were generated.
+        num_blanked: How many of them a safety checker made black; these have no score.
+        num_prompts: Prompts with an image that has a score.
         clip: The CLIP; figures of different ones cannot be compared.
         weights: Identity of its weights.
         convention: What was done with the cosine, and put before the prompt.

@@ -129,7 +129,11 @@ class CaptionPair(Record):
 
 
 class GeneratedImage(Record):
-    """An image that was generated, by prompt and round; `blanked` by the safety checker."""
+    """An image that was generated, by prompt and round.
+
+    Attributes:
+        blanked: Whether the model's safety checker made it black.
+    """
 
     image: str
     prompt_id: int
@@ -137,7 +141,7 @@ class GeneratedImage(Record):
     seed: int
     prompt: str
     categories: list[str]
-    blanked: bool = False
+    blanked: bool
 
 
 class ClipScoredImage(Record):

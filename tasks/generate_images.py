@@ -122,6 +122,7 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
                 seed=request.seed,
                 prompt=request.prompt.text,
                 categories=list(request.prompt.categories),
+                blanked=False,  # there is no safety checker
             )
             for request in requests
         ]

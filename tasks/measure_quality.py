@@ -145,10 +145,10 @@ def compare_with_reference(spec: QualitySpec) -> Manifest | State:
             kid_subset_size=settings.kid_subset_size,
             allow_few_images=settings.allow_few_images,
         )
-        num_images, dimension = own.features.shape
+        num_compared, dimension = own.features.shape
         values = {
             **asdict(quality),
-            "num_images": num_images,
+            "num_images": num_compared + own.num_missing,
             "num_blanked": own.num_missing,
             "num_reference": len(reference.features),
             "dimension": dimension,
@@ -162,11 +162,7 @@ def compare_with_reference(spec: QualitySpec) -> Manifest | State:
             "real images": len(reference.features),
             "blanked": own.num_missing,
         }
-        return {
-            "num_in": num_images + own.num_missing,
-            "num_out": num_images,
-            "facts": facts,
-        }
+        return {"num_in": values["num_images"], "num_out": num_compared, "facts": facts}
 
     inputs = {part.key: part.digest for part in [*spec.features, *spec.reference]}
     return reuse_or_publish(spec, write, inputs)

@@ -146,7 +146,7 @@ def average_scores(spec: AgreementSpec) -> Manifest | State:
                 scores.setdefault(row.prompt_id, []).append(row.score)
         summary = summarise_scores(scores, seed=_BOOTSTRAP_SEED)
         num_blanked = sum(row.blanked for row in rows)
-        values = {**asdict(summary), "num_blanked": num_blanked}
+        values = {**asdict(summary), "num_images": len(rows), "num_blanked": num_blanked}
         (folder / AGREEMENT_NAME).write_text(json.dumps(values, indent=1), "utf-8")
         write_table(folder / SCORES_NAME, rows, CLIP_SCORE_SCHEMA)
         facts = {
@@ -154,7 +154,7 @@ def average_scores(spec: AgreementSpec) -> Manifest | State:
             "95 % interval": _interval(summary.interval),
             "blanked": num_blanked,
         }
-        return {"num_in": len(rows), "num_out": summary.num_images, "facts": facts}
+        return {"num_in": len(rows), "num_out": len(rows) - num_blanked, "facts": facts}
 
     return reuse_or_publish(spec, write, {part.key: part.digest for part in spec.scored})
 
@@ -218,8 +218,4 @@ def publish_clip_scores(results: list[ClipScoreResult]) -> None:
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
-    return (
-        "of a single prompt there is none"
-        if interval is None
-        else "{:.2f} to {:.2f}".format(*interval)
-    )
+    return "none of one prompt" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"

@@ -21,14 +21,12 @@ class ClipScoreSummary:
         mean: Mean of all images.
         deviation: Their population standard deviation.
         interval: 95 % bootstrap interval of the mean over prompts; none of a single prompt.
-        num_images: Images scored.
-        num_prompts: Prompts with such an image.
+        num_prompts: Prompts with a score.
     """
 
     mean: float
     deviation: float
     interval: tuple[float, float] | None
-    num_images: int
     num_prompts: int
 
 
@@ -100,6 +98,5 @@ def summarise_scores(scores: Mapping[int, Sequence[float]], *, seed: int) -> Cli
         mean=float(every.mean()),
         deviation=float(every.std()),
         interval=interval,
-        num_images=len(every),
         num_prompts=len(own),
     )

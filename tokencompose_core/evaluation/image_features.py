@@ -57,7 +57,8 @@ def load_inception(weights: Path, *, device: str = "cpu") -> Extractor:
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
         ).to(device)
     except (UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
-        raise ValueError(f"{remedy} ({str(error).splitlines()[0]})") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{remedy} ({reason})") from error
     return Extractor(2048, pil_to_tensor, lambda pixels: network(pixels)[0], device)
 
 
