@@ -121,8 +121,22 @@ class IndexedCaption(Record):
     phrases: list[IndexedPhrase]
 
 
+class CaptionPair(Record):
+    """A real image and the one of its captions that is a prompt."""
+
+    prompt_id: int
+    caption: str
+    key: str
+    image_path: str
+    image_sha256: str
+
+
 class GeneratedImage(Record):
-    """An image that was generated, by prompt and round."""
+    """An image that was generated, by prompt and round.
+
+    Attributes:
+        blanked: Whether the model's safety checker made it black.
+    """
 
     image: str
     prompt_id: int
@@ -130,6 +144,17 @@ class GeneratedImage(Record):
     seed: int
     prompt: str
     categories: list[str]
+    blanked: bool
+
+
+class ClipScoredImage(Record):
+    """CLIPScore of a generated image and its prompt; none of one that was blanked."""
+
+    image: str
+    prompt_id: int
+    round: int
+    blanked: bool
+    score: float | None
 
 
 class DetectedBox(Record):
@@ -238,6 +263,27 @@ GENERATED_SCHEMA = pa.schema(
         pa.field("seed", pa.int64(), nullable=False),
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("categories", pa.list_(pa.string())),
+        pa.field("blanked", pa.bool_(), nullable=False),
     ]
 )
 """Index of generated images."""
+
+PAIR_SCHEMA = pa.schema(
+    [
+        pa.field("prompt_id", pa.int32(), nullable=False),
+        pa.field("caption", pa.string(), nullable=False),
+        *_IMAGE,
+    ]
+)
+"""Real images and the captions that are prompts."""
+
+CLIP_SCORE_SCHEMA = pa.schema(
+    [
+        pa.field("image", pa.string(), nullable=False),
+        pa.field("prompt_id", pa.int32(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("blanked", pa.bool_(), nullable=False),
+        pa.field("score", pa.float64()),
+    ]
+)
+"""CLIPScore of generated images, one row an image."""

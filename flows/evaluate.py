@@ -1,12 +1,15 @@
-"""How well models compose."""
+"""How well models compose, how real their images look, and how well they fit their prompts."""
 
 from prefect import flow
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.benchmarks import list_benchmarks
 from tasks.detect_objects import check_detectors, detect_objects
+from tasks.evaluation import Evaluation, publish_evaluation
 from tasks.generate_images import ModelUnderTest, generate_images
-from tasks.score_multigen import ModelScore, publish_table, score_images
+from tasks.measure_quality import measure_quality
+from tasks.score_clip import score_clip
+from tasks.score_multigen import score_images
 from tasks.stage import ONE_AT_A_TIME
 
 POCKET = EvaluateConfig.load("pocket")
@@ -17,23 +20,29 @@ POCKET = EvaluateConfig.load("pocket")
     flow_run_name="evaluate ({config.profile})",
     task_runner=ONE_AT_A_TIME,
 )
-def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> list[ModelScore]:
-    """Generate images of the same prompts with each model, detect what they show, and count.
+def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> Evaluation:
+    """Generate images of the same prompts with each model, look at them, and count.
 
     Args:
         models: The models, each with a label of its own; all get the same prompts and noise.
-        config: Benchmarks, sampler and detectors.
+        config: Benchmarks, sampler, and what looks at the images.
 
     Returns:
-        The scores of every model on every benchmark.
+        The figures of every model on every benchmark.
     """
+    scores, qualities, clip_scores = [], [], []
     benchmarks = list_benchmarks(config)
     check_detectors(benchmarks, config.device)
-    scores = []
     for model in models:
         for benchmark in benchmarks:
             generated = generate_images(model, benchmark, config)
-            detected = detect_objects(generated, model.label, benchmark, config)
-            scores.append(score_images(model, benchmark, generated, detected))
-    publish_table(scores)
-    return scores
+            if benchmark.kind == "quality":
+                qualities.append(measure_quality(model, benchmark, generated, config))
+            else:
+                detected = detect_objects(generated, model.label, benchmark, config)
+                scores.append(score_images(model, benchmark, generated, detected))
+            if "clip_score" in config.benchmarks:
+                clip_scores.append(score_clip(model, benchmark, generated, config))
+    found = Evaluation(scores=scores, qualities=qualities, clip_scores=clip_scores)
+    publish_evaluation(found)
+    return found

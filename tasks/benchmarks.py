@@ -1,6 +1,7 @@
-"""What a config asks of a model: sets of prompts, each with a detector."""
+"""What a config asks of a model: sets of prompts, and what is done with their images."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,6 +11,8 @@ from data_schemas.configs.evaluate_config import (
     PromptFile,
     SampledPrompts,
 )
+from tasks.image_extractors import check_extractor
+from tasks.reference_features import QualityReference, prepare_reference
 from tokencompose_core.evaluation.prompts import Prompt, read_prompts, sample_prompts
 
 
@@ -17,18 +20,22 @@ class Benchmark(BaseModel):
     """Prompts, how many images of each, and who looks at them.
 
     Attributes:
+        kind: What is measured.
         name: Such as `multigen-coco`; of cards, tables and files.
         prompts: What is generated.
         num_rounds: Images of each prompt.
-        detector: Looks for the categories of the prompts.
+        detector: Looks for the categories of the prompts, if they have any.
+        reference: Real images that the generated ones are compared with, for their quality.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["multigen", "quality"]
     name: str
     prompts: list[Prompt]
     num_rounds: int
-    detector: DetectorConfig
+    detector: DetectorConfig | None = None
+    reference: QualityReference | None = None
 
     @property
     def vocabulary(self) -> list[str]:
@@ -39,15 +46,23 @@ class Benchmark(BaseModel):
 def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
     """What a config asks for, in the order of its list.
 
+    Real images are looked at here, before any is generated.
+
     Raises:
-        ValueError: If a prompt file is not there or not in MultiGen's form.
+        FileNotFoundError: If weights, or files of real images, are not there.
+        ValueError: If a prompt file is not there or not in MultiGen's form, or a set of real images
+            is too small.
     """
-    benchmarks = []
+    benchmarks: list[Benchmark] = []
+    if "quality" in config.benchmarks:
+        for name, quality in config.quality.items():
+            check_extractor(quality, f"evaluate.quality.{name}")
     for kind in config.benchmarks:
         match kind:
             case "multigen":
                 benchmarks += [
                     Benchmark(
+                        kind="multigen",
                         name=f"multigen-{name}",
                         prompts=_prompts(settings.prompts, f"evaluate.multigen.{name}.prompts"),
                         num_rounds=settings.num_images_per_prompt,
@@ -55,6 +70,18 @@ def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
                     )
                     for name, settings in config.multigen.items()
                 ]
+            case "quality":
+                for name in config.quality:
+                    reference, prompts = prepare_reference(name, config)
+                    benchmarks.append(
+                        Benchmark(
+                            kind="quality",
+                            name=f"quality-{name}",
+                            prompts=prompts,
+                            num_rounds=1,
+                            reference=reference,
+                        )
+                    )
     return benchmarks
 
 

@@ -67,6 +67,8 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
 
     for benchmark in benchmarks:
         settings, field = benchmark.detector, f"detector of {benchmark.name}"
+        if settings is None:
+            continue
         try:
             name = local_or_hub(settings.model)
             check_model_type(name, settings.architecture, revision=settings.revision)
@@ -147,6 +149,7 @@ def detect_objects(
     generated: list[Input], label: str, benchmark: Benchmark, config: EvaluateConfig
 ) -> list[Input]:
     """Detect in every partition of a model's images."""
+    assert benchmark.detector is not None  # of those whose prompts have categories
     specs = [
         DetectSpec(
             generated=part,

@@ -1,4 +1,4 @@
-"""Stage `generate`: images of MultiGen's prompts."""
+"""Stage `generate`: images of a benchmark's prompts."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -55,7 +55,7 @@ class GenerateSpec(Spec):
     """Prompts of a partition, and the model that draws them."""
 
     stage: ClassVar[str] = "generate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model: ModelUnderTest
     part: str
@@ -122,6 +122,7 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
                 seed=request.seed,
                 prompt=request.prompt.text,
                 categories=list(request.prompt.categories),
+                blanked=False,  # there is no safety checker
             )
             for request in requests
         ]
@@ -129,7 +130,7 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
         shown = range(0, len(images), max(1, spec.num_rounds))[:_SHEET_IMAGES]
         draw_sheet(
             [images[i] for i in shown],
-            [", ".join(requests[i].prompt.categories) for i in shown],
+            [", ".join(requests[i].prompt.categories) or requests[i].prompt.text for i in shown],
             columns=5,
             side=128,
             label_lines=3,

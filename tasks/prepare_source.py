@@ -16,6 +16,7 @@ from data_schemas.configs.curate_config import (
     PocketSource,
     VsrCocoSource,
 )
+from data_schemas.configs.quality_config import QualityConfig
 from data_schemas.manifest import Manifest
 from tasks.progress import STOP, Progress
 from tasks.stage import (
@@ -101,7 +102,7 @@ def draw_world(spec: WorldSpec) -> Manifest | State:
     return reuse_or_publish(spec, write)
 
 
-def prepare_source(config: CurateConfig) -> Source:
+def prepare_source(config: CurateConfig | QualityConfig) -> Source:
     """Find the caption set of a config on this machine.
 
     A pocket world is drawn first; images in tars and behind URLs are copied to the image root.

@@ -99,6 +99,7 @@ def score_images(
     model: ModelUnderTest, benchmark: Benchmark, generated: list[Input], detected: list[Input]
 ) -> ModelScore:
     """Score a model."""
+    assert benchmark.detector is not None  # of those whose prompts have categories
     spec = ScoreSpec(
         label=model.label,
         prompts=benchmark.prompts,

@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 
 from data_schemas.configs.curate_config import CurateConfig, ImageLimits, SelectConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
+from data_schemas.configs.quality_config import QualityConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import SELECTED_SCHEMA, SelectedImage
 from data_schemas.rejections import Rejection
@@ -149,7 +150,9 @@ def _check_unchanged(rows: JoinedRows, source: Source) -> None:
         )
 
 
-def select_partitions(source: Source, config: CurateConfig | ImportMasksConfig) -> list[Input]:
+def select_partitions(
+    source: Source, config: CurateConfig | ImportMasksConfig | QualityConfig
+) -> list[Input]:
     """Select images and return the partitions, which later stages treat one by one.
 
     Raises:

@@ -37,6 +37,7 @@ PACKAGES = (
     "flair",
     "groundingdino-py",
     "segment-anything-hq",
+    "torch-fidelity",
 )
 
 

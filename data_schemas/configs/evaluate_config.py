@@ -4,10 +4,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_schemas.configs.flow_config import FlowConfig, Settings
+from data_schemas.configs.flow_config import Count, FlowConfig, Settings
+from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
 from data_schemas.records import LOWEST_SCORE
 
-Count = Annotated[int, Field(ge=1)]
+SetName = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
 class SampledPrompts(Settings):
@@ -95,15 +96,33 @@ class EvaluateConfig(FlowConfig):
     section: ClassVar[str] = "evaluate"
 
     benchmarks: Annotated[
-        list[Literal["multigen"]],
-        Field(min_length=1, description="What is run; each has a table of its own below."),
+        list[Literal["multigen", "quality", "clip_score"]],
+        Field(
+            min_length=1,
+            description="What is run; each has a table of its own below. clip_score looks at the"
+            " images of all others.",
+        ),
     ]
     multigen: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], MultiGenConfig],
+        dict[SetName, MultiGenConfig],
         Field(description="Sets of prompts by name, each with a row of its own: coco, ade20k."),
     ]
+    quality: Annotated[
+        dict[SetName, QualityConfig],
+        Field(description="Real images by name, each with a row of its own: coco, flickr30k."),
+    ]
+    clip_score: ClipScoreConfig
     partition_size: Annotated[Count, Field(description="Prompts a partition.")]
     sampler: SamplerConfig
     detector: DetectorConfig
     attention: AttentionConfig
     device: Literal["auto", "cpu", "cuda"]
+
+    @model_validator(mode="after")
+    def _clip_score_has_images(self) -> Self:
+        if set(self.benchmarks) == {"clip_score"}:
+            raise ValueError(
+                "benchmarks lists clip_score alone, which scores the images of others: add multigen"
+                " or quality"
+            )
+        return self

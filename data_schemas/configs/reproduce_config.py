@@ -1,7 +1,7 @@
 """Parameter of the flow `reproduce`: curate, fine-tune, evaluate."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -35,3 +35,11 @@ class ReproduceConfig(FlowConfig):
             if isinstance(part := values.get(name, {}), Mapping)
         }
         return {**values, **parts}
+
+    @model_validator(mode="after")
+    def _report_has_scores(self) -> Self:
+        if "multigen" not in self.evaluate.benchmarks:
+            raise ValueError(
+                "evaluate.benchmarks lacks multigen, by which the report compares models"
+            )
+        return self

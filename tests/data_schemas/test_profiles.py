@@ -35,6 +35,9 @@ def test_paper_profile_holds_the_values_of_table_6():
     assert sampler.guidance_scale == 7.5
     assert evaluate.detector.model == "google/owlv2-large-patch14-ensemble"
     assert evaluate.detector.threshold == 0.1
+    pairs = {name: quality.num_pairs for name, quality in evaluate.quality.items()}
+    assert pairs == {"coco": 10_000, "flickr30k": 1_000}
+    assert {quality.extractor.kind for quality in evaluate.quality.values()} == {"inception"}
 
 
 @pytest.mark.parametrize("profile", profile_names())
@@ -80,6 +83,13 @@ def test_another_kind_of_source_replaces_the_whole_source():
             "multigen.pocket.num_images_per_prompt",
         ),
         (ReproduceConfig, {"finetune": {"seeds": 1}}, "finetune.seeds"),
+        (EvaluateConfig, {"quality": {"pocket": {"kid_subset_size": 65}}}, "quality.pocket"),
+        (
+            EvaluateConfig,
+            {"quality": {"pocket": {"extractor": {"kind": "inception", "weights": "a"}}}},
+            "quality.pocket",
+        ),
+        (EvaluateConfig, {"clip_score": {"scale": 0}}, "clip_score.scale"),
     ],
 )
 def test_wrong_field_is_refused_by_name(model, values, field):
@@ -113,3 +123,10 @@ def test_form_of_a_flow_without_profiles_asks_for_what_has_no_default():
 def test_merge_goes_table_by_table():
     merged = merge_values({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 9}})
     assert merged == {"a": {"b": 9, "c": 2}, "d": 3}
+
+
+def test_what_no_benchmark_generates_images_for_is_refused():
+    with pytest.raises(ValidationError, match="clip_score alone"):
+        EvaluateConfig.load(benchmarks=["clip_score"])
+    with pytest.raises(ValidationError, match="lacks multigen"):
+        ReproduceConfig.load(evaluate={"benchmarks": ["quality"]})

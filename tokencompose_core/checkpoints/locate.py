@@ -13,6 +13,10 @@ _WHERE_TO_GET = {
         "groundingdino_swint_ogc.pth"
     ),
     "sam_hq_vit_h.pth": "https://huggingface.co/lkeab/hq-sam/resolve/main/sam_hq_vit_h.pth",
+    "weights-inception-2015-12-05-6726825d.pth": (
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth"
+    ),
 }
 
 # `name` or `owner/name`, of a revision or not.

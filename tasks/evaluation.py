@@ -1,0 +1,32 @@
+"""What an evaluation found out."""
+
+from pydantic import BaseModel, ConfigDict
+
+from data_schemas.quality_results import ClipScoreResult, QualityResult
+from tasks.measure_quality import publish_quality
+from tasks.score_clip import publish_clip_scores
+from tasks.score_multigen import ModelScore, publish_table
+
+
+class Evaluation(BaseModel):
+    """Every figure of every model.
+
+    Attributes:
+        scores: A row a model and set of MultiGen's prompts.
+        qualities: A row a model and set of real images.
+        clip_scores: A row a model and benchmark.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scores: list[ModelScore] = []
+    qualities: list[QualityResult] = []
+    clip_scores: list[ClipScoreResult] = []
+
+
+def publish_evaluation(found: Evaluation) -> None:
+    """Publish a table a kind of benchmark, as cards."""
+    if found.scores:
+        publish_table(found.scores)
+    publish_quality(found.qualities)
+    publish_clip_scores(found.clip_scores)

@@ -1,0 +1,151 @@
+"""How far images are from real ones: FID and KID, by torch-fidelity."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch_fidelity.defaults import DEFAULTS
+from torch_fidelity.metric_fid import (
+    KEY_METRIC_FID,
+    fid_features_to_statistics,
+    fid_statistics_to_metric,
+)
+from torch_fidelity.metric_kid import (
+    KEY_METRIC_KID_MEAN,
+    KEY_METRIC_KID_STD,
+    kid_features_to_metric,
+)
+
+from tokencompose_core.evaluation.image_features import Extractor, extract_features
+from tokencompose_core.store.open_image import open_image
+
+KID_SEED: int = DEFAULTS["rng_seed"]
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class ImageQuality:
+    """Distances of two sets of images.
+
+    Attributes:
+        fid: Frechet distance (arXiv:1706.08500).
+        kid: Squared MMD with a cubic kernel (arXiv:1801.01401), unbiased, mean over subsets; of
+            sets that are alike it is around 0 and may be below.
+        kid_deviation: Population standard deviation over subsets.
+    """
+
+    fid: float
+    kid: float
+    kid_deviation: float
+
+
+def check_num_images(num_images: int, dimension: int, *, allow_few_images: bool) -> None:
+    """Refuse fewer images than they have features.
+
+    The covariance of fewer images is singular, and FID, which is too high for any number of images,
+    then says more of their number than of what they show. For Inception these are the 2048 images
+    that its users take as the least.
+
+    Raises:
+        ValueError: If there are none, or fewer and they are not allowed.
+    """
+    if num_images < 2 or (num_images < dimension and not allow_few_images):
+        raise ValueError(
+            f"FID on {dimension} features needs at least {dimension} images, received {num_images}"
+            + ("" if allow_few_images else ": take more, or set allow_few_images")
+        )
+
+
+def compare_features(
+    features: Float[np.ndarray, "images dimension"],
+    reference: Float[np.ndarray, "real dimension"],
+    *,
+    num_kid_subsets: int,
+    kid_subset_size: int,
+    allow_few_images: bool = False,
+) -> ImageQuality:
+    """FID and KID of features, in double precision.
+
+    Args:
+        features: Of the images in question.
+        reference: Of real images.
+        num_kid_subsets: Subsets drawn for KID, always with the same seed, `KID_SEED`.
+        kid_subset_size: Images of either set in a subset.
+        allow_few_images: See `check_num_images`.
+
+    Raises:
+        ValueError: If there are too few images for FID, or for a subset.
+    """
+    for one in (features, reference):
+        check_num_images(len(one), one.shape[1], allow_few_images=allow_few_images)
+        if len(one) < kid_subset_size:
+            raise ValueError(
+                f"kid_subset_size is {kid_subset_size}, but there are {len(one)} images"
+            )
+    pair = [torch.from_numpy(one.astype(np.float64)) for one in (features, reference)]
+    statistics = [fid_features_to_statistics(one) for one in pair]
+    fid = fid_statistics_to_metric(*statistics, verbose=False)
+    kid = kid_features_to_metric(
+        *pair,
+        kid_subsets=num_kid_subsets,
+        kid_subset_size=kid_subset_size,
+        rng_seed=KID_SEED,
+        verbose=False,
+    )
+    return ImageQuality(fid[KEY_METRIC_FID], kid[KEY_METRIC_KID_MEAN], kid[KEY_METRIC_KID_STD])
+
+
+def compare_folders(
+    folder: Path,
+    reference_dir: Path,
+    extractor: Extractor,
+    *,
+    resolution: int | None,
+    batch_size: int,
+    num_kid_subsets: int,
+    kid_subset_size: int,
+    allow_few_images: bool = False,
+) -> ImageQuality:
+    """FID and KID of the PNG and JPEG files of two folders, as the command `fidelity` takes them.
+
+    Args:
+        folder: Images in question.
+        reference_dir: Real images.
+        extractor: A loaded network.
+        resolution: Images are brought to it first; None leaves them as they are.
+        batch_size: Images that go through the network at once.
+        num_kid_subsets: See `compare_features`.
+        kid_subset_size: See `compare_features`.
+        allow_few_images: See `check_num_images`.
+
+    Raises:
+        ValueError: If a folder has too few images, or one that cannot be read.
+    """
+    sets = []
+    for place in (folder, reference_dir):
+        paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
+        check_num_images(len(paths), extractor.dimension, allow_few_images=allow_few_images)
+        rows = extract_features(
+            extractor,
+            partial(_open_one, paths),
+            len(paths),
+            resolution=resolution,
+            batch_size=batch_size,
+        )
+        sets.append(np.stack([row for row in rows if row is not None]))
+    return compare_features(
+        sets[0],
+        sets[1],
+        num_kid_subsets=num_kid_subsets,
+        kid_subset_size=kid_subset_size,
+        allow_few_images=allow_few_images,
+    )
+
+
+def _open_one(paths: Sequence[Path], index: int) -> Image.Image:
+    return open_image(paths[index])
