@@ -119,7 +119,11 @@ class IndexedCaption(Record):
 
 
 class GeneratedImage(Record):
-    """An image that was generated, by prompt and round."""
+    """An image that was generated, by prompt and round.
+
+    Attributes:
+        blanked: Whether the model's safety checker made it black.
+    """
 
     image: str
     prompt_id: int
@@ -127,6 +131,7 @@ class GeneratedImage(Record):
     seed: int
     prompt: str
     categories: list[str]
+    blanked: bool
 
 
 class DetectedBox(Record):
@@ -222,6 +227,7 @@ GENERATED_SCHEMA = pa.schema(
         pa.field("seed", pa.int64(), nullable=False),
         pa.field("prompt", pa.string(), nullable=False),
         pa.field("categories", pa.list_(pa.string())),
+        pa.field("blanked", pa.bool_(), nullable=False),
     ]
 )
 """Index of generated images."""

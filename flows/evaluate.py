@@ -5,7 +5,9 @@ from prefect import flow
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.benchmarks import list_benchmarks
 from tasks.detect_objects import detect_objects
-from tasks.generate_images import ModelUnderTest, generate_images
+from tasks.generate_images import generate_images
+from tasks.measure_latency import measure_latency
+from tasks.model_under_test import ModelUnderTest, check_models
 from tasks.score_multigen import ModelScore, publish_table, score_images
 from tasks.stage import ONE_AT_A_TIME
 
@@ -28,6 +30,9 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> l
         The scores of every model on every benchmark.
     """
     benchmarks = list_benchmarks(config)
+    check_models(models, config)
+    if "latency" in config.benchmarks:
+        measure_latency(models, config)
     scores = []
     for model in models:
         for benchmark in benchmarks:
