@@ -6,8 +6,10 @@ from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.benchmarks import list_benchmarks
 from tasks.detect_objects import check_detectors, detect_objects
 from tasks.evaluation import Evaluation, publish_evaluation
-from tasks.generate_images import ModelUnderTest, generate_images
+from tasks.generate_images import generate_images
+from tasks.measure_latency import measure_latency
 from tasks.measure_quality import measure_quality
+from tasks.model_under_test import ModelUnderTest, check_models
 from tasks.score_clip import score_clip
 from tasks.score_multigen import score_images
 from tasks.stage import ONE_AT_A_TIME
@@ -33,6 +35,9 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> E
     scores, qualities, clip_scores = [], [], []
     benchmarks = list_benchmarks(config)
     check_detectors(benchmarks, config.device)
+    check_models(models, config)
+    if "latency" in config.benchmarks:
+        measure_latency(models, config)
     for model in models:
         for benchmark in benchmarks:
             generated = generate_images(model, benchmark, config)

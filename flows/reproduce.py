@@ -9,7 +9,7 @@ from flows.finetune import finetune
 from tasks.check_machine import check_machine
 from tasks.compare_models import Reproduction, base_model, compare_models, denoising_alone
 from tasks.draw_attention import draw_attention
-from tasks.generate_images import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest
 
 POCKET = ReproduceConfig.load("pocket")
 

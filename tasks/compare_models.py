@@ -13,7 +13,8 @@ from data_schemas.manifest import Manifest
 from tasks.cards import close_stage, format_figure, link_to_report
 from tasks.draw_attention import SHEETS
 from tasks.draw_dataset_card import CuratedSet
-from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
+from tasks.generate_images import IMAGES_NAME, INDEX_NAME
+from tasks.model_under_test import ModelUnderTest
 from tasks.score_multigen import ModelScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store

@@ -1,5 +1,7 @@
 """Which device a task uses."""
 
+import platform
+from pathlib import Path
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -20,3 +22,23 @@ def resolve_device(device: Device) -> str:
     if device == "cuda":
         raise ValueError("device is 'cuda', but torch sees no GPU; set device to 'auto' or 'cpu'")
     return "cpu"
+
+
+def describe_machine(device: Device) -> str:
+    """What decides how long work takes on a device: the GPU, or processor and threads."""
+    import torch
+
+    if resolve_device(device) == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    """The processor's name, which Python knows on some systems only."""
+    described = Path("/proc/cpuinfo")
+    if described.is_file():
+        for line in described.read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -10,12 +10,15 @@ from data_schemas.configs.evaluate_config import AttentionConfig, EvaluateConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import MOST_IMAGE_BYTES, close_stage
 from tasks.devices import Device, resolve_device
-from tasks.generate_images import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest, sampler_settings
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.store.content_store import Store
 
 SHEETS = ("layers.jpg", "timesteps.jpg", "heads.jpg")
 _NUM_TIMESTEPS = 6
+# Maps are recorded in float32 and without a safety checker, however images are made.
+_SAMPLING = {"scheduler", "num_inference_steps", "guidance_scale", "height", "width", "seed"}
 
 
 class AttentionSpec(Spec):
@@ -34,7 +37,7 @@ class AttentionSpec(Spec):
         return {
             "models": [[model.label, model.identity] for model in self.models],
             "picture": self.picture.model_dump(),
-            "sampler": self.sampler.model_dump(exclude={"batch_size"}),
+            "sampler": self.sampler.model_dump(include=_SAMPLING),
         }
 
 
@@ -49,7 +52,8 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from transformers import CLIPTokenizerFast
 
-        from tokencompose_core.evaluation.generate import Sampler, load_pipeline, request_images
+        from tokencompose_core.evaluation.generate import load_pipeline, request_images
+        from tokencompose_core.evaluation.prepare_pipeline import add_lora
         from tokencompose_core.evaluation.prompts import Prompt
         from tokencompose_core.evaluation.record_attention import record_attention
         from tokencompose_core.reports.attention_sheet import draw_attention_sheet
@@ -57,13 +61,15 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
 
         prompt = Prompt(0, spec.picture.prompt, tuple(spec.picture.nouns))
         (request,) = request_images([prompt], 1, spec.picture.seed)
-        sampler = Sampler(**spec.sampler.model_dump(exclude={"scheduler", "seed", "batch_size"}))
+        sampler = sampler_settings(spec.sampler)
         records = {}
         for model in spec.models:
             where = model.location(store)
             pipeline = load_pipeline(
                 where, revision=model.revision, device=resolve_device(spec.device)
             )
+            if model.lora:
+                add_lora(pipeline, require(model.lora))
             tokenizer = CLIPTokenizerFast.from_pretrained(
                 where, revision=model.revision or None, subfolder="tokenizer"
             )

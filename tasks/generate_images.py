@@ -1,54 +1,33 @@
 """Stage `generate`: images of a benchmark's prompts."""
 
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prefect import task
 from prefect.client.schemas.objects import State
-from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
 from data_schemas.manifest import Manifest
 from data_schemas.records import GENERATED_SCHEMA, GeneratedImage
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
-from tasks.devices import Device, resolve_device
+from tasks.devices import Device
+from tasks.model_under_test import ModelUnderTest, load_model, sampler_settings
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
-from tokencompose_core.checkpoints.locate import identity, local_or_hub
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import write_table
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tokencompose_core.evaluation.generate import Picture
+
 IMAGES_NAME = "images.tar"
 INDEX_NAME = "index.parquet"
 _SHEET_IMAGES = 15
-
-
-class ModelUnderTest(BaseModel):
-    """A Stable Diffusion to evaluate: one of the store's, or a name for `from_pretrained`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label: str
-    name: str = ""
-    revision: str = ""
-    stored: Input | None = None
-
-    @property
-    def identity(self) -> str:
-        """What stands for it in keys."""
-        return self.stored.digest if self.stored else identity(self.name, self.revision)
-
-    @property
-    def lineage(self) -> str:
-        """Its key in the store, or its name."""
-        return self.stored.key if self.stored else self.name
-
-    def location(self, store: Store) -> str:
-        """What `from_pretrained` takes."""
-        return str(self.stored.path(store)) if self.stored else local_or_hub(self.name)
 
 
 class GenerateSpec(Spec):
@@ -70,8 +49,13 @@ class GenerateSpec(Spec):
             "model": self.model.identity,
             "prompts": [[p.prompt_id, p.text, list(p.categories)] for p in self.prompts],
             "num_rounds": self.num_rounds,
-            "sampler": self.sampler.model_dump(exclude={"batch_size"}),
+            "sampler": self.settings,
         }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How it is sampled, without what only rounds differently."""
+        return self.sampler.model_dump(exclude={"batch_size", "decode_batch_size", "compile_unet"})
 
     @property
     def title(self) -> str:
@@ -79,65 +63,75 @@ class GenerateSpec(Spec):
         return f"generate {self.model.label} {self.part}"
 
 
-@lru_cache(maxsize=1)
-def _pipeline(location: str, revision: str, device: str):
-    from tokencompose_core.evaluation.generate import load_pipeline
-
-    return load_pipeline(location, revision=revision, device=device)
-
-
 @task(name="generate-images", **STAGE_OPTIONS)
 def generate_partition(spec: GenerateSpec) -> Manifest | State:
     """Generate the images of some prompts, every one from a seed of its own.
 
     Reads: a Stable Diffusion.
-    Writes: `images.tar` with a PNG for every prompt and round, `index.parquet`, a contact sheet.
+    Writes: `images.tar` with a PNG for every prompt and round, and its prompt, seed and settings
+        beside it as JSON; `index.parquet`; a contact sheet.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from tokencompose_core.evaluation.generate import Sampler, generate_images, request_images
-        from tokencompose_core.evaluation.image_tar import write_images
+        from tokencompose_core.evaluation.generate import generate_batches, request_images
+        from tokencompose_core.evaluation.image_tar import ImageSample, write_images
         from tokencompose_core.reports.contact_sheet import draw_sheet
 
-        pipeline = _pipeline(
-            spec.model.location(store), spec.model.revision, resolve_device(spec.device)
-        )
+        pipeline = load_model(spec.model, store, spec.sampler, spec.device)
         requests = request_images(spec.prompts, spec.num_rounds, spec.sampler.seed)
-        with Progress(spec.title, len(requests), "images") as progress:
-            images = generate_images(
+        made_with = {"model": spec.model.identity, "sampler": spec.settings}
+        stride = spec.num_rounds
+        shown = {request.name for request in requests[::stride][:_SHEET_IMAGES]}
+        rows: list[GeneratedImage] = []
+        sheet: list[tuple[Image, str]] = []
+
+        def samples() -> Iterator[list[ImageSample]]:
+            for batch in generate_batches(
                 pipeline,
                 requests,
-                Sampler(**spec.sampler.model_dump(exclude={"scheduler", "seed", "batch_size"})),
+                sampler_settings(spec.sampler),
                 batch_size=spec.sampler.batch_size,
-                on_batch=progress.advance,
-            )
-        write_images(
-            folder / IMAGES_NAME, {r.name: i for r, i in zip(requests, images, strict=True)}
-        )
-        rows = [
-            GeneratedImage(
-                image=request.name,
-                prompt_id=request.prompt.prompt_id,
-                round=request.round,
-                seed=request.seed,
-                prompt=request.prompt.text,
-                categories=list(request.prompt.categories),
-                blanked=False,  # there is no safety checker
-            )
-            for request in requests
-        ]
+                decode_batch_size=spec.sampler.decode_batch_size,
+                fill_batches=spec.sampler.compile_unet,
+            ):
+                own = [_row(picture) for picture in batch]
+                rows.extend(own)
+                sheet.extend(
+                    (picture.image, ", ".join(row.categories) or row.prompt)
+                    for picture, row in zip(batch, own, strict=True)
+                    if row.image in shown
+                )
+                yield [
+                    ImageSample(row.image, picture.image, row.model_dump() | made_with)
+                    for picture, row in zip(batch, own, strict=True)
+                ]
+
+        with Progress(spec.title, len(requests), "images") as progress:
+            write_images(folder / IMAGES_NAME, samples(), on_batch=progress.advance)
         write_table(folder / INDEX_NAME, rows, GENERATED_SCHEMA)
-        shown = range(0, len(images), max(1, spec.num_rounds))[:_SHEET_IMAGES]
-        draw_sheet(
-            [images[i] for i in shown],
-            [", ".join(requests[i].prompt.categories) or requests[i].prompt.text for i in shown],
-            columns=5,
-            side=128,
-            label_lines=3,
-        ).save(folder / "sheet.jpg", quality=85)
-        return {"num_in": len(requests), "num_out": len(images)}
+        pictures, labels = zip(*sheet, strict=True)
+        draw_sheet(pictures, labels, columns=5, side=128, label_lines=3).save(
+            folder / "sheet.jpg", quality=85
+        )
+        facts = {}
+        if spec.sampler.safety_checker:
+            facts["blanked by the safety checker"] = sum(row.blanked for row in rows)
+        return {"num_in": len(requests), "num_out": len(rows), "facts": facts}
 
     return reuse_or_publish(spec, write, {spec.model.lineage: spec.model.identity})
+
+
+def _row(picture: "Picture") -> GeneratedImage:
+    request = picture.request
+    return GeneratedImage(
+        image=request.name,
+        prompt_id=request.prompt.prompt_id,
+        round=request.round,
+        seed=request.seed,
+        prompt=request.prompt.text,
+        categories=list(request.prompt.categories),
+        blanked=picture.is_blanked,
+    )
 
 
 def generate_images(

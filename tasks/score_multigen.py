@@ -15,7 +15,8 @@ from data_schemas.records import DetectedBox, GeneratedImage
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.detect_objects import DETECTIONS_NAME
-from tasks.generate_images import INDEX_NAME, ModelUnderTest
+from tasks.generate_images import INDEX_NAME
+from tasks.model_under_test import ModelUnderTest
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.score import score_multigen

@@ -37,7 +37,36 @@ class SamplerConfig(Settings):
     height: Annotated[int, Field(ge=8, multiple_of=8)]
     width: Annotated[int, Field(ge=8, multiple_of=8)]
     seed: int
-    batch_size: Count
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        Field(description="Digits of the networks; the paper's is float32."),
+    ]
+    safety_checker: Annotated[
+        bool,
+        Field(
+            description="Have the model's own checker make some images black. They are marked and"
+            " counted apart. The released MultiGen code leaves it on, and its black images count as"
+            " failures of composition. Models that `finetune` writes have none."
+        ),
+    ]
+    batch_size: Annotated[Count, Field(description="Images sampled at once.")]
+    decode_batch_size: Annotated[
+        Count, Field(description="Images that the VAE decodes at once: bounds its memory.")
+    ]
+    compile_unet: Annotated[
+        bool,
+        Field(
+            description="torch.compile of the UNet: minutes once, for less time an image. Rounds"
+            " differently, as another batch size does, and is no part of the key."
+        ),
+    ]
+
+
+class LatencyConfig(Settings):
+    """Seconds an image, one image at a time, as Table 1 of the paper has it."""
+
+    num_images: Count
+    num_warmup: Annotated[int, Field(ge=0, description="Images before these, not counted.")]
 
 
 class DetectorConfig(Settings):
@@ -96,7 +125,7 @@ class EvaluateConfig(FlowConfig):
     section: ClassVar[str] = "evaluate"
 
     benchmarks: Annotated[
-        list[Literal["multigen", "quality", "clip_score"]],
+        list[Literal["multigen", "quality", "clip_score", "latency"]],
         Field(
             min_length=1,
             description="What is run; each has a table of its own below. clip_score looks at the"
@@ -114,6 +143,7 @@ class EvaluateConfig(FlowConfig):
     clip_score: ClipScoreConfig
     partition_size: Annotated[Count, Field(description="Prompts a partition.")]
     sampler: SamplerConfig
+    latency: LatencyConfig
     detector: DetectorConfig
     attention: AttentionConfig
     device: Literal["auto", "cpu", "cuda"]

@@ -14,7 +14,7 @@ from data_schemas.configs.curate_config import CurateConfig
 from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
-from tasks.generate_images import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest
 from tests.conftest import ROOT
 
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -1,16 +1,20 @@
 """Generate images whose noise depends on prompt and round, and on nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline, PNDMScheduler
 from diffusers.utils.logging import disable_progress_bar
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from tokencompose_core.checkpoints.pipeline_class import load_options
+from tokencompose_core.evaluation.decode_latents import decode_latents
 from tokencompose_core.evaluation.prompts import Prompt
+from tokencompose_core.evaluation.text_states import encode_prompts
 from tokencompose_core.store.keys import text_digest
 
 
@@ -26,6 +30,21 @@ class ImageRequest:
     def name(self) -> str:
         """File name without suffix, as in MultiGen's release."""
         return f"{self.prompt.prompt_id}_{self.round}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What was generated for a request.
+
+    Attributes:
+        request: What was asked for.
+        image: In RGB.
+        is_blanked: Whether the model's safety checker made it black.
+    """
+
+    request: ImageRequest
+    image: Image.Image
+    is_blanked: bool
 
 
 @dataclass(frozen=True)
@@ -60,19 +79,26 @@ def image_seed(seed: int, prompt_id: int, number: int) -> int:
 
 
 def load_pipeline(
-    model: str | Path, *, revision: str = "", device: str = "cpu"
+    model: str | Path, *, revision: str = "", device: str = "cpu", safety_checker: bool = False
 ) -> DiffusionPipeline:
     """Load a Stable Diffusion 1, 2 or XL with the paper's sampler, PNDM.
 
-    The sampler keeps the model's noise schedule and its kind of prediction. There is no safety
-    checker: it would blank images, which then count as failures of composition.
+    The sampler keeps the model's noise schedule and its kind of prediction.
+
+    Args:
+        model: Folder or hub name.
+        revision: Commit of a hub model.
+        device: Where it computes.
+        safety_checker: Whether to load the model's own, which blanks some images.
 
     Raises:
-        ValueError: If the model is another one.
+        ValueError: If the model is another one, or has no safety checker while it is asked for.
     """
     disable_progress_bar()  # of the few parts that are loaded, gone in a blink
     pipeline = DiffusionPipeline.from_pretrained(
-        str(model), revision=revision or None, **load_options(model, revision)
+        str(model),
+        revision=revision or None,
+        **load_options(model, revision, safety_checker=safety_checker),
     )
     pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config, skip_prk_steps=True)
     pipeline.set_progress_bar_config(disable=True)
@@ -80,39 +106,85 @@ def load_pipeline(
 
 
 @torch.inference_mode()
+def generate_batches(
+    pipeline: DiffusionPipeline,
+    requests: Sequence[ImageRequest],
+    sampler: Sampler,
+    *,
+    batch_size: int,
+    decode_batch_size: int | None = None,
+    fill_batches: bool = False,
+    on_step_end: Callable[..., dict] | None = None,
+) -> Iterator[list[Picture]]:
+    """Generate the requested images in order, a batch at a time.
+
+    Initial noise is drawn on the CPU with the image's own seed, and every distinct prompt is
+    encoded once, so an image is the same in any batch, up to rounding.
+
+    Args:
+        pipeline: A loaded Stable Diffusion.
+        requests: What to generate.
+        sampler: Steps, guidance and size.
+        batch_size: Images sampled at once.
+        decode_batch_size: Images that the VAE decodes at once; None is all of a batch.
+        fill_batches: Sample the last batch as full as the others and drop what is too much: a
+            compiled UNet need not be compiled for its size.
+        on_step_end: The pipeline's `callback_on_step_end`.
+
+    Yields:
+        The pictures of a batch, when they are done.
+    """
+    texts = encode_prompts(
+        pipeline, [request.prompt.text for request in requests], batch_size=batch_size
+    )
+    for start in range(0, len(requests), batch_size):
+        batch = requests[start : start + batch_size]
+        sampled = [*batch]
+        if fill_batches:
+            sampled += [batch[-1]] * (batch_size - len(batch))
+        latents = pipeline(
+            **texts.keywords([request.prompt.text for request in sampled]),
+            latents=draw_noise(pipeline, sampled, sampler),
+            height=sampler.height,
+            width=sampler.width,
+            num_inference_steps=sampler.num_inference_steps,
+            guidance_scale=sampler.guidance_scale,
+            callback_on_step_end=on_step_end,
+            output_type="latent",
+        ).images[: len(batch)]
+        decoded = decode_latents(pipeline, latents, batch_size=decode_batch_size or batch_size)
+        yield [Picture(r, *picture) for r, picture in zip(batch, decoded, strict=True)]
+
+
 def generate_images(
     pipeline: DiffusionPipeline,
     requests: Sequence[ImageRequest],
     sampler: Sampler,
     *,
     batch_size: int,
-    on_batch: Callable[[int], None] = lambda count: None,
     on_step_end: Callable[..., dict] | None = None,
 ) -> list[Image.Image]:
-    """Generate the requested images in order.
+    """The images of `generate_batches`, all of them in memory."""
+    batches = generate_batches(
+        pipeline, requests, sampler, batch_size=batch_size, on_step_end=on_step_end
+    )
+    return [picture.image for batch in batches for picture in batch]
 
-    Initial noise is drawn on the CPU with the image's own seed, so an image is the same in any
-    batch, up to rounding.
+
+def draw_noise(
+    pipeline: DiffusionPipeline, requests: Sequence[ImageRequest], sampler: Sampler
+) -> Float[Tensor, "batch channels height width"]:
+    """Initial latents in float32, each from its own seed: the same for all models and precisions.
 
     Args:
-        pipeline: A loaded Stable Diffusion.
-        requests: What to generate.
-        sampler: Steps, guidance and size.
-        batch_size: Images generated at once.
-        on_batch: Told how many images were made.
-        on_step_end: The pipeline's `callback_on_step_end`.
+        pipeline: Its UNet and VAE give the latents' shape.
+        requests: With the seeds.
+        sampler: With the images' size.
     """
-    images: list[Image.Image] = []
-    for start in range(0, len(requests), batch_size):
-        batch = requests[start : start + batch_size]
-        images += pipeline(
-            [request.prompt.text for request in batch],
-            height=sampler.height,
-            width=sampler.width,
-            num_inference_steps=sampler.num_inference_steps,
-            guidance_scale=sampler.guidance_scale,
-            generator=[torch.Generator().manual_seed(request.seed) for request in batch],
-            callback_on_step_end=on_step_end,
-        ).images
-        on_batch(len(batch))
-    return images
+    scale = pipeline.vae_scale_factor
+    shape = (pipeline.unet.config.in_channels, sampler.height // scale, sampler.width // scale)
+    noise = [
+        torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
+        for request in requests
+    ]
+    return torch.stack(noise).to(pipeline.device)

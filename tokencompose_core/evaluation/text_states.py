@@ -1,0 +1,67 @@
+"""What the text encoders say of prompts, computed once for all images of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+# A pipeline takes these in place of prompts; the pooled one is Stable Diffusion XL's alone.
+_KEYWORDS = ("prompt_embeds", "pooled_prompt_embeds")
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """States of the text encoders by prompt.
+
+    Attributes:
+        of_prompt: For each prompt the states of its tokens, `(tokens, width)`, and of Stable
+            Diffusion XL the pooled state, `(width,)`.
+        of_nothing: The same for guidance: of the empty prompt, or zeros if the model wants them.
+    """
+
+    of_prompt: dict[str, tuple[Tensor, ...]]
+    of_nothing: tuple[Tensor, ...]
+
+    def keywords(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """What a pipeline's call takes for a batch of prompts."""
+        keywords = {}
+        for number, name in enumerate(_KEYWORDS[: len(self.of_nothing)]):
+            keywords[name] = torch.stack([self.of_prompt[prompt][number] for prompt in prompts])
+            nothing = self.of_nothing[number]
+            keywords[f"negative_{name}"] = nothing.expand(len(prompts), *nothing.shape)
+        return keywords
+
+
+def encode_prompts(
+    pipeline: DiffusionPipeline, prompts: Sequence[str], *, batch_size: int
+) -> TextStates:
+    """Encode each distinct prompt once, and the empty one.
+
+    Args:
+        pipeline: A loaded Stable Diffusion.
+        prompts: In any order, with repetitions.
+        batch_size: Prompts at once.
+    """
+    distinct = list(dict.fromkeys(prompts))
+    of_prompt: dict[str, tuple[Tensor, ...]] = {}
+    for start in range(0, len(distinct), batch_size):
+        batch = distinct[start : start + batch_size]
+        encoded = _encode(pipeline, batch, guidance=False)
+        of_prompt.update(zip(batch, zip(*encoded[::2], strict=True), strict=True))
+    # The pipelines encode it as the negative prompt of a prompt.
+    nothing = _encode(pipeline, [""], guidance=True)
+    return TextStates(of_prompt, tuple(states[0] for states in nothing[1::2]))
+
+
+def _encode(
+    pipeline: DiffusionPipeline, prompts: list[str], *, guidance: bool
+) -> tuple[Tensor, ...]:
+    """States and negative states, and of Stable Diffusion XL the pooled ones of both."""
+    return pipeline.encode_prompt(
+        prompts,
+        device=pipeline.device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=guidance,
+    )
