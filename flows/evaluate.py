@@ -6,7 +6,7 @@ from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.benchmarks import list_benchmarks
 from tasks.detect_objects import detect_objects
 from tasks.generate_images import ModelUnderTest, generate_images
-from tasks.score_multigen import ModelScore, publish_table, score_images
+from tasks.score_images import BenchmarkScore, publish_table, score_images
 from tasks.stage import ONE_AT_A_TIME
 
 POCKET = EvaluateConfig.load("pocket")
@@ -17,7 +17,7 @@ POCKET = EvaluateConfig.load("pocket")
     flow_run_name="evaluate ({config.profile})",
     task_runner=ONE_AT_A_TIME,
 )
-def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> list[ModelScore]:
+def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> list[BenchmarkScore]:
     """Generate images of the same prompts with each model, detect what they show, and count.
 
     Args:

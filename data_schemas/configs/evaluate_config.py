@@ -7,13 +7,17 @@ from pydantic import Field, model_validator
 from data_schemas.configs.flow_config import FlowConfig, Settings
 
 Count = Annotated[int, Field(ge=1)]
+Categories = Annotated[
+    Literal["coco", "ade20k"] | Annotated[list[str], Field(min_length=2)],
+    Field(description="All 80 of COCO, the 100 of ADE20K that MultiGen takes, or a list."),
+]
 
 
 class SampledPrompts(Settings):
     """Prompts of `num_objects` different categories each, drawn with a seed."""
 
     kind: Literal["sampled"]
-    categories: Annotated[list[str], Field(min_length=2)]
+    categories: Categories
     num_prompts: Count
     num_objects: Annotated[int, Field(ge=1, le=10)]
     seed: int
@@ -39,8 +43,9 @@ class SamplerConfig(Settings):
 
 
 class DetectorConfig(Settings):
-    """OWLv2, which says what is in an image."""
+    """OWLv2 or OWL-ViT, which say what is in an image."""
 
+    architecture: Literal["owlv2", "owlvit"]
     model: Annotated[str, Field(description="Hub name or folder, or pocket:owlv2.")]
     revision: Annotated[str, Field(description="Commit of a hub model; empty for a folder.")]
     query: Annotated[str, Field(pattern=r"\{name\}", description="Text query of a category.")]
@@ -73,19 +78,32 @@ class MultiGenConfig(Settings):
     num_images_per_prompt: Annotated[Count, Field(description="Rounds of MultiGen.")]
 
 
+class VisorConfig(Settings):
+    """VISOR: one category to the left or right of another, above or below it."""
+
+    categories: Categories
+    num_prompts: Annotated[
+        int, Field(ge=0, description="So many are drawn; 0 takes all, 25,280 of COCO's 80.")
+    ]
+    num_images_per_prompt: Count
+    seed: Annotated[int, Field(description="Decides which prompts are drawn.")]
+    detector: DetectorConfig
+
+
 class EvaluateConfig(FlowConfig):
     """Generate images, detect what they show, and score: each model with the same noise."""
 
     section: ClassVar[str] = "evaluate"
 
     benchmarks: Annotated[
-        list[Literal["multigen"]],
+        list[Literal["multigen", "visor"]],
         Field(min_length=1, description="What is run; each has a table of its own below."),
     ]
     multigen: Annotated[
         dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], MultiGenConfig],
         Field(description="Sets of prompts by name, each with a row of its own: coco, ade20k."),
     ]
+    visor: VisorConfig
     partition_size: Annotated[Count, Field(description="Prompts a partition.")]
     sampler: SamplerConfig
     detector: DetectorConfig
