@@ -179,6 +179,27 @@ class DetectedBox(Record):
     box: list[float]
 
 
+class ScoredImage(Record):
+    """What an image shows of what its prompt asked for, from which every score is counted.
+
+    Attributes:
+        prompt_id, round: Which image.
+        blanked: Made black by a safety checker; no share counts it.
+        found: Categories of the prompt that were found, in the order of the prompt.
+        num_found: How many those are.
+        instead: Categories found that the prompt did not ask for, by name.
+        related: Whether the first category lies to the second as asked; null if nothing was.
+    """
+
+    prompt_id: int
+    round: int
+    blanked: bool
+    found: list[str]
+    num_found: int
+    instead: list[str]
+    related: bool | None
+
+
 _PHRASE = [
     pa.field("text", pa.string()),
     pa.field("start", pa.int32()),
@@ -287,3 +308,15 @@ CLIP_SCORE_SCHEMA = pa.schema(
     ]
 )
 """CLIPScore of generated images, one row an image."""
+SCORED_SCHEMA = pa.schema(
+    [
+        pa.field("prompt_id", pa.int32(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+        pa.field("blanked", pa.bool_(), nullable=False),
+        pa.field("found", pa.list_(pa.string()), nullable=False),
+        pa.field("num_found", pa.int32(), nullable=False),
+        pa.field("instead", pa.list_(pa.string()), nullable=False),
+        pa.field("related", pa.bool_()),
+    ]
+)
+"""Judged images, one row an image, by prompt and round."""

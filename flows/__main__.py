@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "import-masks",
             "train-pocket",
             "pocket-report",
+            "score-released",
             "ui",
         ],
     )
@@ -43,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--config", type=json.loads, default={}, help='changes as JSON: {"finetune": {"seed": 2}}'
     )
+    released = parser.add_argument_group(
+        "score-released", "MultiGen by detections that its released code wrote; runs no flow"
+    )
+    released.add_argument("--prompts", type=Path, help="prompt file")
+    released.add_argument("--detections", type=Path, nargs="+", help="the files of all processes")
+    released.add_argument("--num-images-per-prompt", type=int, default=10)
+    released.add_argument("--threshold", type=float, default=0.1, help="a score counts if above")
     options = parser.parse_args(arguments)
     # Bars and one line a stage say enough; the UI has everything.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
@@ -50,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if options.profile == "pocket" else "0")
     if options.flow == "ui":
         return subprocess.call([sys.executable, "-m", "prefect", "server", "start"])
+    if options.flow == "score-released" and not (options.prompts and options.detections):
+        parser.error("score-released needs --prompts and --detections")
     try:
+        if options.flow == "score-released":
+            return _score_released(options)
         profile = {} if options.flow == "import-masks" else {"profile": options.profile}
         _run(options.flow, profile | options.config)
     except ValidationError as error:
@@ -103,21 +115,41 @@ def _run(flow: str, values: dict) -> None:
 
 def _reproduce(settings: ReproduceConfig) -> None:
     from flows.reproduce import Reproduction, reproduce
+    from tasks.result_cells import table_lines
 
     state = reproduce(settings, return_state=True)
     result: Reproduction = state.result()
-    columns = [f"MG{k}" for k in sorted(result.scores[0].mean)]
-    print("\nMultiGen: share of images with at least k of their five categories, in percent")
-    print("(in brackets the population standard deviation over rounds)\n")
-    print(f"{'model':12}" + "".join(f"{name:>14}" for name in columns) + f"{'images':>9}")
-    for score in result.scores:
-        cells = [f"{score.mean[k]:.1f} ({score.deviation[k]:.1f})" for k in sorted(score.mean)]
-        print(f"{score.label:12}" + "".join(f"{c:>14}" for c in cells) + f"{score.num_images:>9}")
+    benchmarks = list(dict.fromkeys(score.benchmark for score in result.scores))
+    for benchmark in benchmarks:
+        rows = [(s.label, s.result) for s in result.scores if s.benchmark == benchmark]
+        subject = benchmark if len(benchmarks) > 1 else ""
+        print("", *table_lines(rows, subject), sep="\n")
     run = state.state_details.flow_run_id
     print(f"\nreport    {_from_here(result.report_path)}")
     print(f"data set  {result.dataset}")
     print(f"its card  {_from_here(result.dataset_report_path)}")
     print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
+
+
+def _score_released(options: argparse.Namespace) -> int:
+    from tasks.score_released import score_released
+
+    result = score_released(
+        options.prompts,
+        options.detections,
+        num_images_per_prompt=options.num_images_per_prompt,
+        threshold=options.threshold,
+    )
+    print(f"MultiGen of {result.num_images} images, in percent; deviations over rounds")
+    print(f"\n{'':5}{'mean':>8}{'population':>12}{'sample':>8}  95 % interval over prompts")
+    for k, mean in result.mean.items():
+        sample, ends = result.sample_deviation[k], result.interval[k]
+        print(
+            f"MG{k:<3}{mean:8.2f}{result.deviation[k]:12.2f}"
+            + (f"{'-':>8}" if sample is None else f"{sample:8.2f}")
+            + ("" if ends is None else f"  {ends[0]:.2f} to {ends[1]:.2f}")
+        )
+    return 0
 
 
 def _curate(settings: CurateConfig) -> None:

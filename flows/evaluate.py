@@ -11,7 +11,7 @@ from tasks.measure_latency import measure_latency
 from tasks.measure_quality import measure_quality
 from tasks.model_under_test import ModelUnderTest, check_models
 from tasks.score_clip import score_clip
-from tasks.score_multigen import score_images
+from tasks.score_images import score_images
 from tasks.stage import ONE_AT_A_TIME
 
 POCKET = EvaluateConfig.load("pocket")
@@ -36,8 +36,6 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> E
     benchmarks = list_benchmarks(config)
     check_detectors(benchmarks, config.device)
     check_models(models, config)
-    if "latency" in config.benchmarks:
-        measure_latency(models, config)
     for model in models:
         for benchmark in benchmarks:
             generated = generate_images(model, benchmark, config)
@@ -48,6 +46,11 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> E
                 scores.append(score_images(model, benchmark, generated, detected))
             if "clip_score" in config.benchmarks:
                 clip_scores.append(score_clip(model, benchmark, generated, config))
-    found = Evaluation(scores=scores, qualities=qualities, clip_scores=clip_scores)
+    found = Evaluation(
+        scores=scores,
+        qualities=qualities,
+        clip_scores=clip_scores,
+        latencies=measure_latency(models, config) if "latency" in config.benchmarks else [],
+    )
     publish_evaluation(found)
     return found

@@ -8,19 +8,27 @@ from pydantic import BaseModel, ConfigDict
 from data_schemas.configs.evaluate_config import (
     DetectorConfig,
     EvaluateConfig,
+    MultiGenConfig,
     PromptFile,
-    SampledPrompts,
+    VisorConfig,
 )
 from tasks.image_extractors import check_extractor
 from tasks.reference_features import QualityReference, prepare_reference
-from tokencompose_core.evaluation.prompts import Prompt, read_prompts, sample_prompts
+from tokencompose_core.evaluation.prompts import (
+    Prompt,
+    prompts_digest,
+    read_prompts,
+    sample_prompts,
+)
+from tokencompose_core.evaluation.visor_prompts import draw_visor_prompts
+from tokencompose_core.evaluation.vocabularies import list_categories
 
 
 class Benchmark(BaseModel):
-    """Prompts, how many images of each, and who looks at them.
+    """Prompts, how many images of each, who looks at them, and how what is seen is counted.
 
     Attributes:
-        kind: What is measured.
+        kind: How it is scored.
         name: Such as `multigen-coco`; of cards, tables and files.
         prompts: What is generated.
         num_rounds: Images of each prompt.
@@ -30,7 +38,7 @@ class Benchmark(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["multigen", "quality"]
+    kind: Literal["multigen", "visor", "quality"]
     name: str
     prompts: list[Prompt]
     num_rounds: int
@@ -42,6 +50,11 @@ class Benchmark(BaseModel):
         """All categories that its prompts ask for, sorted."""
         return sorted({name for prompt in self.prompts for name in prompt.categories})
 
+    @property
+    def digest(self) -> str:
+        """Stands for its prompts and the number of images of each."""
+        return prompts_digest(self.prompts, self.num_rounds)
+
 
 def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
     """What a config asks for, in the order of its list.
@@ -50,8 +63,8 @@ def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
 
     Raises:
         FileNotFoundError: If weights, or files of real images, are not there.
-        ValueError: If a prompt file is not there or not in MultiGen's form, or a set of real images
-            is too small.
+        ValueError: If a prompt file is not there or not in MultiGen's form, if there are not as
+            many categories or prompts as asked for, or if a set of real images is too small.
     """
     benchmarks: list[Benchmark] = []
     if "quality" in config.benchmarks:
@@ -62,14 +75,24 @@ def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
             case "multigen":
                 benchmarks += [
                     Benchmark(
-                        kind="multigen",
+                        kind=kind,
                         name=f"multigen-{name}",
-                        prompts=_prompts(settings.prompts, f"evaluate.multigen.{name}.prompts"),
+                        prompts=_multigen_prompts(settings, f"evaluate.multigen.{name}.prompts"),
                         num_rounds=settings.num_images_per_prompt,
                         detector=config.detector,
                     )
                     for name, settings in config.multigen.items()
                 ]
+            case "visor":
+                benchmarks.append(
+                    Benchmark(
+                        kind=kind,
+                        name=kind,
+                        prompts=_visor_prompts(config.visor, "evaluate.visor"),
+                        num_rounds=config.visor.num_images_per_prompt,
+                        detector=config.visor.detector,
+                    )
+                )
             case "quality":
                 for name in config.quality:
                     reference, prompts = prepare_reference(name, config)
@@ -85,14 +108,29 @@ def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
     return benchmarks
 
 
-def _prompts(settings: SampledPrompts | PromptFile, field: str) -> list[Prompt]:
-    if isinstance(settings, SampledPrompts):
+def _multigen_prompts(config: MultiGenConfig, field: str) -> list[Prompt]:
+    settings = config.prompts
+    if isinstance(settings, PromptFile):
+        if not Path(settings.path).is_file():
+            raise ValueError(f"{field}.path: there is no file {settings.path}")
+        return read_prompts(Path(settings.path))
+    try:
         return sample_prompts(
-            settings.categories,
+            list_categories(settings.categories),
             num_prompts=settings.num_prompts,
             num_objects=settings.num_objects,
             seed=settings.seed,
         )
-    if not Path(settings.path).is_file():
-        raise ValueError(f"{field}.path: there is no file {settings.path}")
-    return read_prompts(Path(settings.path))
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error
+
+
+def _visor_prompts(settings: VisorConfig, field: str) -> list[Prompt]:
+    try:
+        return draw_visor_prompts(
+            list_categories(settings.categories),
+            num_prompts=settings.num_prompts,
+            seed=settings.seed,
+        )
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from error

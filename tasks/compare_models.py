@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from data_schemas.manifest import Manifest
+from data_schemas.results import MultiGenResult
 from tasks.cards import close_stage, format_figure, link_to_report
 from tasks.draw_attention import SHEETS
 from tasks.draw_dataset_card import CuratedSet
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.model_under_test import ModelUnderTest
-from tasks.score_multigen import ModelScore
+from tasks.result_cells import result_cells
+from tasks.score_images import BenchmarkScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store
 
@@ -30,7 +32,7 @@ class Reproduction(BaseModel):
 
     dataset: str
     dataset_report_path: str
-    scores: list[ModelScore]
+    scores: list[BenchmarkScore]
     report_path: str
 
 
@@ -38,21 +40,21 @@ class ReportSpec(Spec):
     """Scores and models of a reproduction."""
 
     stage: ClassVar[str] = "report"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     dataset: str
     title_text: str
     models: list[ModelUnderTest]
-    scores: list[ModelScore]
+    scores: list[BenchmarkScore]
     attention: Input
 
     def parts(self) -> dict[str, Any]:
-        """The data set, the models and the images."""
+        """The data set, the models, their scores and images."""
         return {
             "dataset": self.dataset,
             "title": self.title_text,
             "models": [[model.label, model.identity] for model in self.models],
-            "scores": [score.model_dump(exclude={"generated"}) for score in self.scores],
+            "scores": [[s.label, s.benchmark, s.scored.digest] for s in self.scores],
             "attention": self.attention.digest,
             "images": [[part.digest for part in score.generated] for score in self.scores],
         }
@@ -77,22 +79,46 @@ def write_report(spec: ReportSpec) -> Manifest | State:
 
         pictures, labels = [], []
         columns = {}
-        for score in spec.scores:
+        # Pictures are of the first benchmark; tables are of all.
+        pictured = [s for s in spec.scores if s.benchmark == spec.scores[0].benchmark]
+        for score in pictured:
             part = score.generated[0].path(store)
             columns[score.label] = read_images(part / IMAGES_NAME)
             index = read_table(part / INDEX_NAME, GeneratedImage)
         shown = [row for row in index if row.round == 0][:_NUM_PROMPTS]
-        for score in spec.scores:
+        for score in pictured:
             for row in shown:
                 pictures.append(columns[score.label][row.image])
                 labels.append(f"{score.label}: {', '.join(row.categories)}")
         sheet = draw_sheet(pictures, labels, columns=len(shown), side=128, label_lines=4)
         sheet.save(folder / "sheet.jpg", quality=85)
-        draw_success({s.label: s.success for s in spec.scores}, folder / "success.png")
-        sections = [
-            Section("Same prompts, same noise", figures=[figure(folder / "sheet.jpg")]),
-            Section("Success by category", figures=[figure(folder / "success.png")]),
-        ]
+        sections = [Section("Same prompts, same noise", figures=[figure(folder / "sheet.jpg")])]
+        rows = []
+        several = len({s.benchmark for s in spec.scores}) > 1
+        for benchmark in dict.fromkeys(s.benchmark for s in spec.scores):
+            own = {s.label: s.result for s in spec.scores if s.benchmark == benchmark}
+            success = {n: r.success for n, r in own.items() if isinstance(r, MultiGenResult)}
+            if success:
+                rows += [
+                    Row(
+                        f"{label}, {benchmark}" if several else label,
+                        result_cells(result),
+                        result.num_images,
+                    )
+                    for label, result in own.items()
+                ]
+                picture = folder / f"success-{benchmark}.png"
+                draw_success(success, picture)
+                sections.append(
+                    Section(f"Success by category: {benchmark}", figures=[figure(picture)])
+                )
+            else:
+                facts = {
+                    f"{label}: {name}": cell
+                    for label, result in own.items()
+                    for name, cell in result_cells(result, intervals=True).items()
+                }
+                sections.append(Section(f"VISOR: {benchmark}", facts=facts))
         for model in spec.models:
             if model.stored is not None:
                 manifest = store.find(model.stored.key)
@@ -110,18 +136,7 @@ def write_report(spec: ReportSpec) -> Manifest | State:
             Section("Where nouns look, by layer, timestep and head", figures=[*map(figure, maps)])
         )
         sections += _data_sections(store, trace(store, spec.dataset), Section, figure)
-        page = render_page(
-            spec.title_text,
-            [
-                Row(
-                    s.label,
-                    {f"MG{k}": f"{s.mean[k]:.1f} ({s.deviation[k]:.1f})" for k in sorted(s.mean)},
-                    s.num_images,
-                )
-                for s in spec.scores
-            ],
-            sections,
-        )
+        page = render_page(spec.title_text, rows, sections)
         (folder / REPORT_NAME).write_text(page, "utf-8")
         return {"num_in": len(spec.scores), "num_out": len(spec.scores)}
 
@@ -163,7 +178,7 @@ def denoising_alone(config: FinetuneConfig) -> FinetuneConfig:
 def compare_models(
     curated: CuratedSet,
     models: list[ModelUnderTest],
-    scores: list[ModelScore],
+    scores: list[BenchmarkScore],
     attention: Input,
     config: ReproduceConfig,
 ) -> Reproduction:

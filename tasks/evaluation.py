@@ -3,25 +3,28 @@
 from pydantic import BaseModel, ConfigDict
 
 from data_schemas.quality_results import ClipScoreResult, QualityResult
+from tasks.measure_latency import ModelLatency
 from tasks.measure_quality import publish_quality
 from tasks.score_clip import publish_clip_scores
-from tasks.score_multigen import ModelScore, publish_table
+from tasks.score_images import BenchmarkScore, publish_table
 
 
 class Evaluation(BaseModel):
     """Every figure of every model.
 
     Attributes:
-        scores: A row a model and set of MultiGen's prompts.
+        scores: A row a model and benchmark of prompts.
         qualities: A row a model and set of real images.
         clip_scores: A row a model and benchmark.
+        latencies: A row a model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scores: list[ModelScore] = []
+    scores: list[BenchmarkScore] = []
     qualities: list[QualityResult] = []
     clip_scores: list[ClipScoreResult] = []
+    latencies: list[ModelLatency] = []
 
 
 def publish_evaluation(found: Evaluation) -> None:

@@ -9,13 +9,17 @@ from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
 from data_schemas.records import LOWEST_SCORE
 
 SetName = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+Categories = Annotated[
+    Literal["coco", "ade20k"] | Annotated[list[str], Field(min_length=2)],
+    Field(description="All 80 of COCO, the 100 of ADE20K that MultiGen takes, or a list."),
+]
 
 
 class SampledPrompts(Settings):
     """Prompts of `num_objects` different categories each, drawn with a seed."""
 
     kind: Literal["sampled"]
-    categories: Annotated[list[str], Field(min_length=2)]
+    categories: Categories
     num_prompts: Count
     num_objects: Annotated[int, Field(ge=1, le=10)]
     seed: int
@@ -119,13 +123,25 @@ class MultiGenConfig(Settings):
     num_images_per_prompt: Annotated[Count, Field(description="Rounds of MultiGen.")]
 
 
+class VisorConfig(Settings):
+    """VISOR: one category to the left or right of another, above or below it."""
+
+    categories: Categories
+    num_prompts: Annotated[
+        int, Field(ge=0, description="So many are drawn; 0 takes all, 25,280 of COCO's 80.")
+    ]
+    num_images_per_prompt: Count
+    seed: Annotated[int, Field(description="Decides which prompts are drawn.")]
+    detector: DetectorConfig
+
+
 class EvaluateConfig(FlowConfig):
     """Generate images, detect what they show, and score: each model with the same noise."""
 
     section: ClassVar[str] = "evaluate"
 
     benchmarks: Annotated[
-        list[Literal["multigen", "quality", "clip_score", "latency"]],
+        list[Literal["multigen", "visor", "quality", "clip_score", "latency"]],
         Field(
             min_length=1,
             description="What is run; each has a table of its own below. clip_score looks at the"
@@ -136,6 +152,7 @@ class EvaluateConfig(FlowConfig):
         dict[SetName, MultiGenConfig],
         Field(description="Sets of prompts by name, each with a row of its own: coco, ade20k."),
     ]
+    visor: VisorConfig
     quality: Annotated[
         dict[SetName, QualityConfig],
         Field(description="Real images by name, each with a row of its own: coco, flickr30k."),

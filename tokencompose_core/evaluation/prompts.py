@@ -1,19 +1,34 @@
-"""MultiGen's prompts: several categories that have nothing to do with each other."""
+"""Prompts, and those of MultiGen: categories that have nothing to do with each other."""
 
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
+
+from tokencompose_core.store.keys import canonical_json, text_digest
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt with the categories that its image has to show."""
+    """A prompt with the categories that its image has to show.
+
+    Attributes:
+        prompt_id: Names the prompt within its benchmark, and with the round each of its images.
+        text: What the model is given.
+        categories: Different categories, in the order of the text.
+        relation: How the first lies to the second, of VISOR's prompts; else empty.
+    """
 
     prompt_id: int
     text: str
     categories: tuple[str, ...]
+    relation: str = ""
+
+
+def prompts_digest(prompts: Sequence[Prompt], num_rounds: int) -> str:
+    """What stands for some prompts and how many images each has: scores of equal ones compare."""
+    return text_digest(canonical_json([num_rounds, [astuple(prompt) for prompt in prompts]]))
 
 
 def multigen_text(categories: Sequence[str]) -> str:
@@ -51,11 +66,16 @@ def read_prompts(path: Path) -> list[Prompt]:
     """Read a prompt file of MultiGen's release.
 
     Raises:
-        ValueError: If an entry lacks a field, naming entry and field, or an id occurs twice.
+        ValueError: If the file is not JSON, if an entry lacks a field, naming entry and field, or
+            if an id occurs twice.
     """
     prompts = []
     seen: set[int] = set()
-    for number, entry in enumerate(json.loads(path.read_text("utf-8"))):
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    for number, entry in enumerate(entries):
         try:
             prompt_id, text = int(entry["unique_id"]), str(entry["text"])
             categories = tuple(

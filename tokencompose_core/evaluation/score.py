@@ -1,70 +1,88 @@
 """Count what was composed: MG2 to MG5."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, pstdev
+from collections import Counter
+from collections.abc import Sequence
 
-from tokencompose_core.evaluation.prompts import Prompt
+import numpy as np
+from jaxtyping import Bool
 
-
-@dataclass(frozen=True)
-class MultiGenScore:
-    """Share of images with at least k of their categories, in percent.
-
-    Attributes:
-        mean: Mean over rounds, by k.
-        deviation: Population standard deviation over rounds, by k.
-        success: Share of images in which a category was found, of those that asked for it.
-        num_images: Images counted.
-    """
-
-    mean: dict[int, float]
-    deviation: dict[int, float]
-    success: dict[str, float]
-    num_images: int
+from data_schemas.records import ScoredImage
+from data_schemas.results import MultiGenResult
+from tokencompose_core.evaluation.bootstrap import share_intervals
+from tokencompose_core.evaluation.prompts import Prompt, prompts_digest
 
 
 def score_multigen(
-    prompts: Sequence[Prompt],
-    num_rounds: int,
-    best_scores: Mapping[tuple[int, int], Mapping[str, float]],
-    *,
-    threshold: float,
-) -> MultiGenScore:
-    """Score the images of some prompts as MultiGen's release does.
+    prompts: Sequence[Prompt], num_rounds: int, images: Sequence[ScoredImage]
+) -> MultiGenResult:
+    """Score the images of some prompts as MultiGen's release does, but for images that are blanked.
 
     Args:
         prompts: The prompts.
         num_rounds: Images of each prompt.
-        best_scores: For every (prompt id, round) the best score of each category that was found.
-        threshold: A category counts as found if its score is above.
+        images: What `judge_images` says of them.
 
     Raises:
-        ValueError: If the images are not exactly one of each prompt and round, naming some.
+        ValueError: If all images are blanked.
     """
-    wanted = {(prompt.prompt_id, number) for prompt in prompts for number in range(num_rounds)}
-    if wanted != set(best_scores):
-        missing, surplus = sorted(wanted - set(best_scores)), sorted(set(best_scores) - wanted)
-        raise ValueError(
-            f"the score needs one image of each prompt and round: {len(missing)} missing"
-            f" {missing[:5]}, {len(surplus)} too many {surplus[:5]}"
-        )
+    shown = shown_images(prompts, num_rounds, images)
+    num_found = np.array([image.num_found for image in images]).reshape(shown.shape)
     largest = max(len(prompt.categories) for prompt in prompts)
-    rounds: dict[int, list[float]] = {k: [] for k in range(2, largest + 1)}
-    found: dict[str, list[bool]] = {}
-    for number in range(num_rounds):
-        counts = []
-        for prompt in prompts:
-            scores = best_scores[prompt.prompt_id, number]
-            hits = [scores.get(name, 0.0) > threshold for name in prompt.categories]
-            counts.append(sum(hits))
-            for name, hit in zip(prompt.categories, hits, strict=True):
-                found.setdefault(name, []).append(hit)
-        for k in rounds:
-            rounds[k].append(100.0 * sum(count >= k for count in counts) / len(counts))
-    return MultiGenScore(
-        mean={k: fmean(values) for k, values in rounds.items()},
-        deviation={k: pstdev(values) for k, values in rounds.items()},
-        success={name: 100.0 * fmean(hits) for name, hits in sorted(found.items())},
-        num_images=len(wanted),
+    least = range(min(2, largest), largest + 1)
+    hits = {k: (num_found >= k) & shown for k in least}
+    rounds = shown.any(axis=0)  # a round of which everything is blanked says nothing
+    by_round = {k: 100 * hits[k].sum(0)[rounds] / shown.sum(0)[rounds] for k in least}
+    intervals = share_intervals(
+        np.stack([hits[k].sum(1) for k in least], axis=1),
+        np.stack([shown.sum(1)] * len(least), axis=1),
     )
+    asked, missed, instead = _count_categories(prompts, num_rounds, images)
+    return MultiGenResult(
+        mean={k: float(100 * hits[k].sum() / shown.sum()) for k in least},
+        deviation={k: float(np.std(by_round[k])) for k in least},
+        sample_deviation={
+            k: float(np.std(by_round[k], ddof=1)) if rounds.sum() > 1 else None for k in least
+        },
+        interval=dict(zip(least, intervals, strict=True)),
+        success={name: 100 * (asked[name] - missed[name]) / asked[name] for name in sorted(asked)},
+        missed={name: missed[name] for name in sorted(asked)},
+        confusion={name: dict(sorted(instead[name].items())) for name in sorted(instead)},
+        num_images=shown.size,
+        num_blanked=int((~shown).sum()),
+        prompts_digest=prompts_digest(prompts, num_rounds),
+    )
+
+
+def shown_images(
+    prompts: Sequence[Prompt], num_rounds: int, images: Sequence[ScoredImage]
+) -> Bool[np.ndarray, "prompts rounds"]:
+    """Which images are not blanked.
+
+    Raises:
+        ValueError: If all are.
+    """
+    blanked = [image.blanked for image in images]
+    if all(blanked):
+        raise ValueError(
+            f"a safety checker blanked all {len(images)} images: nothing can be scored"
+        )
+    return ~np.array(blanked).reshape(len(prompts), num_rounds)
+
+
+def _count_categories(
+    prompts: Sequence[Prompt], num_rounds: int, images: Sequence[ScoredImage]
+) -> tuple[Counter[str], Counter[str], dict[str, Counter[str]]]:
+    """How often each category was asked for and missed, and what was there when it was missed."""
+    asked: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    instead: dict[str, Counter[str]] = {}
+    for number, image in enumerate(images):
+        if image.blanked:
+            continue
+        for name in prompts[number // num_rounds].categories:
+            asked[name] += 1
+            if name not in image.found:
+                missed[name] += 1
+                if image.instead:
+                    instead.setdefault(name, Counter()).update(image.instead)
+    return asked, missed, instead

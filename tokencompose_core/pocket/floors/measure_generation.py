@@ -21,6 +21,7 @@ from tokencompose_core.evaluation.generate import (
     load_pipeline,
     request_images,
 )
+from tokencompose_core.evaluation.judge_images import SeenBox, SeenImage, judge_images
 from tokencompose_core.evaluation.prompts import Prompt, multigen_text, sample_prompts
 from tokencompose_core.evaluation.score import score_multigen
 from tokencompose_core.nouns.token_positions import token_positions
@@ -109,16 +110,14 @@ def measure_stable_diffusion(
         requests = request_images(prompts, 1, seed)
         images = generate_images(pipeline, requests, sampler, batch_size=batch_size)
         found = _detect(owlv2, images, [p.categories for p in prompts])
-        best = {}
-        for prompt, detections in zip(prompts, found, strict=True):
-            scores: dict[str, float] = {}
-            for detection in detections:
-                scores.setdefault(detection.category, detection.score)
-            best[prompt.prompt_id, 0] = scores
-        results.append((images, best))
-    (single_images, single_best), (five_images, five_best) = results
-    hits = [single_best[p.prompt_id, 0].get(p.categories[0], 0.0) > threshold for p in singles]
-    score = score_multigen(fives, 1, five_best, threshold=threshold)
+        seen = {
+            (prompt.prompt_id, 0): SeenImage([SeenBox(d.category, d.score) for d in detections])
+            for prompt, detections in zip(prompts, found, strict=True)
+        }
+        results.append((images, judge_images(prompts, 1, seen, threshold=threshold)))
+    (single_images, single_judged), (five_images, five_judged) = results
+    hits = [image.num_found == 1 for image in single_judged]
+    score = score_multigen(fives, 1, five_judged)
     gain, count = measure_attention(models, pipeline, held_out)
     figures = [
         Figure(

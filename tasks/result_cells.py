@@ -1,0 +1,76 @@
+"""Results as people read them: cells of a table, and its lines."""
+
+from collections.abc import Sequence
+
+from data_schemas.results import Interval, MultiGenResult, VisorResult
+
+AnyResult = MultiGenResult | VisorResult
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def result_cells(result: AnyResult, *, intervals: bool = False) -> dict[str, str]:
+    """The figures of a result by the names of their columns.
+
+    Args:
+        result: What a benchmark says of a model.
+        intervals: Whether each figure is followed by its interval over prompts.
+    """
+    figures: dict[str, tuple[str, Interval | None]]
+    match result:
+        case MultiGenResult():
+            figures = {
+                f"MG{k}": (f"{result.mean[k]:.1f} ({result.deviation[k]:.1f})", result.interval[k])
+                for k in sorted(result.mean)
+            }
+        case VisorResult():
+            shares = {
+                "OA": result.object_accuracy,
+                "uncond": result.unconditional,
+                "cond": result.conditional,
+                **{f"VISOR{n}": share for n, share in sorted(result.at_least.items())},
+            }
+            figures = {
+                name: ("-" if share.percent is None else f"{share.percent:.1f}", share.interval)
+                for name, share in shares.items()
+            }
+    return {
+        name: cell + (f" [{ends[0]:.1f}, {ends[1]:.1f}]" if intervals and ends else "")
+        for name, (cell, ends) in figures.items()
+    }
+
+
+def table_lines(rows: Sequence[tuple[str, AnyResult]], subject: str = "") -> list[str]:
+    """A table of one benchmark for the terminal.
+
+    Args:
+        rows: Models and their results, all of one kind.
+        subject: Which benchmark it is, where there are several of its kind.
+    """
+    result = rows[0][1]
+    of = f" ({subject})" if subject else ""
+    match result:
+        case MultiGenResult():
+            width = 14
+            largest = max(result.mean)
+            number = _NUMBERS[largest] if largest < len(_NUMBERS) else str(largest)
+            title = [
+                f"MultiGen{of}: share of images with at least k of their {number} categories, in"
+                " percent",
+                "(in brackets the population standard deviation over rounds)",
+            ]
+        case VisorResult():
+            width = 9
+            title = [
+                f"VISOR{of}: share of images with both categories (OA), and in the relation asked"
+                " for, in percent",
+                "(uncond of all images, cond of those with both; VISORn: prompts with at least n"
+                " such images)",
+            ]
+    blanked = any(own.num_blanked for _, own in rows)
+    lines = [f"{'model':12}" + "".join(f"{name:>{width}}" for name in result_cells(result))]
+    lines[0] += f"{'images':>9}" + (f"{'blanked':>9}" if blanked else "")
+    for label, own in rows:
+        cells = "".join(f"{cell:>{width}}" for cell in result_cells(own).values())
+        counts = f"{own.num_images:>9}" + (f"{own.num_blanked:>9}" if blanked else "")
+        lines.append(f"{label:12}{cells}{counts}")
+    return [*title, "", *lines]

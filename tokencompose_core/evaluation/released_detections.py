@@ -1,0 +1,59 @@
+"""Read what the code released with MultiGen wrote about images."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokencompose_core.evaluation.judge_images import SeenBox, SeenImage
+
+
+def read_released_detections(paths: Sequence[Path]) -> dict[tuple[int, int], SeenImage]:
+    """Read the detections of all processes, by prompt id and round.
+
+    Each process writes one file: `{"<prompt>_<round>": {"classes": [...], "scores": [...]}}`. It
+    has the categories of the prompt only and no boxes.
+
+    Raises:
+        ValueError: If a file is not of that form, or an image occurs twice, naming file and image.
+    """
+    seen: dict[tuple[int, int], SeenImage] = {}
+    source: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        try:
+            # As pairs, because a dictionary would drop an image that the file has twice.
+            pairs = json.loads(path.read_text("utf-8"), object_pairs_hook=tuple)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: not JSON: {error}") from error
+        if not isinstance(pairs, tuple):
+            raise ValueError(f"{path}: expected images by name, received {type(pairs).__name__}")
+        for name, fields in pairs:
+            image = _image_id(path, name)
+            if image in source:
+                raise ValueError(
+                    f"{path}: image {name!r} was already in {source[image]}; score one set of"
+                    " files at a time"
+                )
+            source[image] = path
+            seen[image] = SeenImage(_boxes(path, name, fields))
+    return seen
+
+
+def _image_id(path: Path, name: str) -> tuple[int, int]:
+    prompt, _, number = name.partition("_")
+    if not (prompt.isdecimal() and number.isdecimal()):
+        raise ValueError(f"{path}: image {name!r} is not named <prompt>_<round>")
+    return int(prompt), int(number)
+
+
+def _boxes(path: Path, name: str, fields: Any) -> list[SeenBox]:
+    try:
+        values = dict(fields)
+        classes, scores = list(values["classes"]), [float(score) for score in values["scores"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: image {name!r} lacks lists of classes and scores") from error
+    if len(classes) != len(scores):
+        raise ValueError(
+            f"{path}: image {name!r} has {len(classes)} classes and {len(scores)} scores"
+        )
+    return [SeenBox(str(name), score) for name, score in zip(classes, scores, strict=True)]
