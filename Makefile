@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check ui report pocket-report train-pocket bench-train bench-train-gpu \
+.PHONY: demo test check ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
 	bench-objectives bench-assignments bench-curate bench-backends bench-scale deploy lock format \
 	clean
 
@@ -19,6 +19,9 @@ check: $(READY)  ## Formatting, lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+ablate: $(READY)  ## Train and compare variants of the method on the pocket world (about two hours)
+	@$(BIN)/python -m flows ablate
 
 ui: $(READY)  ## Open the Prefect server with all past runs
 	@$(BIN)/python -m flows ui

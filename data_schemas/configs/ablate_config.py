@@ -1,0 +1,95 @@
+"""Parameter of the flow `ablate`: variants of a fine-tuning, on the same data and seeds."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.evaluate_config import EvaluateConfig
+from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.configs.flow_config import FlowConfig, Settings
+from data_schemas.profiles import merge_values
+
+_PARTS = ("curate", "finetune", "evaluate")
+
+
+class Variant(Settings):
+    """A row of the table: what is changed in `finetune`, and what the paper says of it."""
+
+    label: Annotated[str, Field(pattern=r"^[a-z0-9 ,_+-]+$")]
+    frozen: Annotated[bool, Field(description="Not fine-tuned: the base model as it is.")] = False
+    changes: Annotated[
+        dict[str, Any],
+        Field(
+            default_factory=dict, description="Fields of finetune that differ: {objective: {...}}."
+        ),
+    ]
+    published: Annotated[
+        dict[str, float],
+        Field(default_factory=dict, description="Scores that the paper reports: {MG3: 50.74}."),
+    ]
+
+
+class AblateConfig(FlowConfig):
+    """Fine-tune variants with several seeds each, and compare what they compose."""
+
+    section: ClassVar[str] = "ablate"
+
+    seeds: Annotated[
+        list[int], Field(min_length=1, description="Of training; more may be added later.")
+    ]
+    run: Annotated[list[str], Field(min_length=1, description="Which of the studies.")]
+    studies: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], list[Variant]],
+        Field(description="Tables of variants by name; the first row is what others are held to."),
+    ]
+    curate: CurateConfig
+    finetune: FinetuneConfig
+    evaluate: EvaluateConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pass_profile_on(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        profile = values.get("profile", "pocket")
+        parts = {
+            name: {"profile": profile, **part}
+            for name in _PARTS
+            if isinstance(part := values.get(name, {}), Mapping)
+        }
+        return {**values, **parts}
+
+    @model_validator(mode="after")
+    def _variants_can_be_trained(self) -> Self:
+        missing = [name for name in self.run if not self.studies.get(name)]
+        if missing:
+            raise ValueError(f"run: there are no variants of {missing}, but of {[*self.studies]}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds} has one twice")
+        changes: dict[str, dict[str, Any]] = {}
+        for name in self.run:
+            labels = [variant.label for variant in self.studies[name]]
+            if len(set(labels)) < len(labels):
+                raise ValueError(f"studies.{name}: two variants have the same label, {labels}")
+            for variant in self.studies[name]:
+                if changes.setdefault(variant.label, variant.changes) != variant.changes:
+                    raise ValueError(
+                        f"studies.{name}: {variant.label!r} is another variant in another study;"
+                        " give it a label of its own"
+                    )
+                try:
+                    self.finetune_config(variant, self.seeds[0])
+                except ValidationError as error:
+                    problem = error.errors()[0]
+                    field = ".".join(str(part) for part in problem["loc"])
+                    raise ValueError(
+                        f"studies.{name}, {variant.label!r}: changes.{field}: {problem['msg']}"
+                    ) from error
+        return self
+
+    def finetune_config(self, variant: Variant, seed: int) -> FinetuneConfig:
+        """How a variant is trained."""
+        values = merge_values(self.finetune.model_dump(), variant.changes)
+        return FinetuneConfig.model_validate({**values, "seed": seed})

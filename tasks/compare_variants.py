@@ -1,0 +1,276 @@
+"""Stage `ablation`: the variants of a fine-tuning side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect import task
+from prefect.client.schemas.objects import State
+from pydantic import BaseModel, ConfigDict
+
+from data_schemas.configs.ablate_config import AblateConfig, Variant
+from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.manifest import Manifest
+from tasks.cards import close_stage, link_to_report
+from tasks.generate_images import ModelUnderTest
+from tasks.score_multigen import ModelScore
+from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
+from tokencompose_core.store.content_store import Store
+
+REPORT_NAME = "report.html"
+TABLES_NAME = "tables.json"
+NOTES = (
+    "MGk: share of images with at least k of the categories of their prompt, in percent; in"
+    " brackets the 95 % interval over prompts and training seeds (bootstrap; the same prompts and"
+    " noise for all). A difference is to the first row; * marks one whose interval excludes zero.",
+    "Inside: share of the nouns' attention that falls inside their masks; it and the denoising loss"
+    " are measured on samples that were held out, as a mean over training seeds.",
+    "Paper: what it reports for Stable Diffusion 1.4 on its own prompts.",
+)
+
+
+class Training(BaseModel):
+    """One fine-tuning of an ablation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    config: FinetuneConfig
+
+
+class Ablation(BaseModel):
+    """What a run of `ablate` made: for each study its columns and rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: dict[str, list[list[str]]]
+    report_path: str
+
+
+class VariantResult(BaseModel):
+    """A variant, its fine-tuned models and their scores, one for each seed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    published: dict[str, float]
+    trained: list[Input]
+    scored: list[Input]
+
+
+class AblationSpec(Spec):
+    """All variants of some studies on one set of prompts."""
+
+    stage: ClassVar[str] = "ablation"
+    version: ClassVar[int] = 1
+
+    title_text: str
+    num_objects: int
+    studies: dict[str, list[VariantResult]]
+
+    def parts(self) -> dict[str, Any]:
+        """Models and scores, and what they are called."""
+        return {
+            "title": self.title_text,
+            "num_objects": self.num_objects,
+            "studies": {
+                name: [
+                    {
+                        "label": variant.label,
+                        "published": variant.published,
+                        "trained": [model.digest for model in variant.trained],
+                        "scored": [score.digest for score in variant.scored],
+                    }
+                    for variant in variants
+                ]
+                for name, variants in self.studies.items()
+            },
+        }
+
+
+def list_trainings(config: AblateConfig) -> list[Training]:
+    """Every distinct training once, all variants of a study with one seed before the next seed."""
+    labels = _training_labels(config)
+    return [
+        Training(label=label, config=FinetuneConfig.model_validate_json(content))
+        for content, label in labels.items()
+    ]
+
+
+def _training_labels(config: AblateConfig) -> dict[str, str]:
+    """Labels of trainings by their configs, which several studies may share."""
+    labels: dict[str, str] = {}
+    for name in config.run:
+        for seed in config.seeds:
+            for variant in config.studies[name]:
+                if not variant.frozen:
+                    content = config.finetune_config(variant, seed).model_dump_json()
+                    labels.setdefault(content, f"{variant.label}, seed {seed}")
+    return labels
+
+
+@task(name="compare-variants", **STAGE_OPTIONS)
+def compare_scores(spec: AblationSpec) -> Manifest | State:
+    """Set variants side by side.
+
+    Reads: scores of every image, manifests of the fine-tuned models.
+    Writes: `tables.json`, a chart for each study, and `report.html`, which needs no other file.
+    """
+
+    def write(folder: Path, store: Store) -> dict[str, Any]:
+        import numpy as np
+
+        from tokencompose_core.evaluation.variants import compare_variants
+        from tokencompose_core.reports.page import figure, render
+        from tokencompose_core.reports.variant_chart import draw_variants
+
+        studies, tables = [], {}
+        for name, variants in spec.studies.items():
+            counts = {
+                variant.label: np.stack(
+                    [read_counts(score.path(store)) for score in variant.scored]
+                )
+                for variant in variants
+            }
+            scores = compare_variants(counts, variants[0].label, num_objects=spec.num_objects)
+            published = {
+                variant.label: {int(key[2:]): value for key, value in variant.published.items()}
+                for variant in variants
+            }
+            chart = folder / f"{name}.png"
+            draw_variants(
+                {
+                    label: {k: (e.value, e.low, e.high) for k, e in score.score.items()}
+                    for label, score in scores.items()
+                },
+                {
+                    label: {
+                        k: [100.0 * float((own >= k).mean()) for own in counts[label]]
+                        for k in score.score
+                    }
+                    for label, score in scores.items()
+                },
+                published,
+                chart,
+            )
+            facts = {
+                variant.label: _held_out([store.find(model.key) for model in variant.trained])
+                for variant in variants
+            }
+            tables[name] = _table(scores, published, facts)
+            columns, *rows = tables[name]
+            studies.append({"name": name, "columns": columns, "rows": rows, "chart": figure(chart)})
+        (folder / TABLES_NAME).write_text(json.dumps(tables, indent=1), "utf-8")
+        page = render("ablation_page.html", title=spec.title_text, studies=studies, notes=NOTES)
+        (folder / REPORT_NAME).write_text(page, "utf-8")
+        num_scored = sum(len(v.scored) for variants in spec.studies.values() for v in variants)
+        return {"num_in": num_scored, "num_out": num_scored}
+
+    inputs = {
+        score.key: score.digest
+        for variants in spec.studies.values()
+        for variant in variants
+        for score in variant.scored
+    }
+    return reuse_or_publish(spec, write, inputs)
+
+
+def _held_out(manifests: Sequence[Manifest | None]) -> dict[str, float]:
+    """Means over training seeds of what was measured on held-out samples."""
+    from statistics import fmean
+
+    found = [manifest.facts for manifest in manifests if manifest is not None]
+    return {
+        name: fmean(float(facts[f"{name} (held out, after)"]) for facts in found)
+        for name in ("inside", "denoising")
+        if found and all(f"{name} (held out, after)" in facts for facts in found)
+    }
+
+
+def _table(scores: Mapping, published: Mapping, facts: Mapping) -> list[list[str]]:
+    """Column names, then a row for each variant."""
+    first = next(iter(scores))
+    shares = sorted(scores[first].score)
+    columns = ["variant", "seeds", "images"]
+    columns += [f"MG{k}" for k in shares]
+    columns += [f"MG{k} difference" for k in shares if k < max(shares)]
+    columns += ["inside", "denoising", *[f"paper MG{k}" for k in shares if any(published.values())]]
+    table = [columns]
+    for label, score in scores.items():
+        row = [label, str(score.num_seeds), str(score.num_images)]
+        row += [f"{(e := score.score[k]).value:.1f} [{e.low:.1f}, {e.high:.1f}]" for k in shares]
+        for k in shares:
+            if k < max(shares):
+                e = score.difference[k]
+                mark = "*" if e.excludes_zero else ""
+                row.append(
+                    "" if label == first else f"{e.value:+.1f} [{e.low:+.1f}, {e.high:+.1f}]{mark}"
+                )
+        row += [
+            f"{facts[label][name]:.4f}" if name in facts[label] else ""
+            for name in ("inside", "denoising")
+        ]
+        if any(published.values()):
+            row += [f"{published[label][k]:.1f}" if k in published[label] else "" for k in shares]
+        table.append(row)
+    return table
+
+
+def compare_variants(
+    models: list[ModelUnderTest], scores: list[ModelScore], config: AblateConfig
+) -> Ablation:
+    """Write the tables of an ablation.
+
+    Raises:
+        ValueError: If more than one set of prompts was evaluated.
+    """
+    if len({score.benchmark for score in scores}) != 1:
+        raise ValueError(
+            "evaluate: an ablation compares on one set of prompts, received"
+            f" {sorted({score.benchmark for score in scores})}"
+        )
+    scored = {score.label: score for score in scores}
+    stored = {model.label: model.stored for model in models}
+    base = models[0].label
+    labels = _training_labels(config)
+
+    def result(variant: Variant) -> VariantResult:
+        own = (
+            [base]
+            if variant.frozen
+            else [
+                labels[config.finetune_config(variant, seed).model_dump_json()]
+                for seed in config.seeds
+            ]
+        )
+        return VariantResult(
+            label=variant.label,
+            published=variant.published,
+            trained=[trained for label in own if (trained := stored[label]) is not None],
+            scored=[scored[label].entry for label in own],
+        )
+
+    name = scores[0].benchmark
+    spec = AblationSpec(
+        title_text=f"{config.curate.caption_set}, profile {config.profile}, prompts of {name}",
+        num_objects=max(scores[0].mean),
+        studies={study: [result(v) for v in config.studies[study]] for study in config.run},
+    )
+    outcomes = run_stage(compare_scores, [spec])
+    manifest = outcomes[0].manifest
+    path = open_store().path(manifest, REPORT_NAME)
+    tables = json.loads(open_store().path(manifest, TABLES_NAME).read_text("utf-8"))
+    close_stage(
+        outcomes,
+        config.curate.caption_set,
+        note="\n\n".join([link_to_report(path), *(_markdown(*item) for item in tables.items())]),
+    )
+    return Ablation(tables=tables, report_path=str(path))
+
+
+def _markdown(name: str, table: list[list[str]]) -> str:
+    columns, *rows = table
+    lines = [f"## {name}", "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
