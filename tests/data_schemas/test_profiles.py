@@ -35,6 +35,13 @@ def test_paper_profile_holds_the_values_of_table_6():
     assert sampler.guidance_scale == 7.5
     assert evaluate.detector.model == "google/owlv2-large-patch14-ensemble"
     assert evaluate.detector.threshold == 0.1
+    visor = evaluate.visor
+    assert (visor.categories, visor.num_prompts, visor.num_images_per_prompt) == ("coco", 0, 4)
+    assert (visor.detector.architecture, visor.detector.model) == (
+        "owlvit",
+        "google/owlvit-base-patch32",
+    )
+    assert (visor.detector.query, visor.detector.threshold) == ("a photo of a {name}", 0.1)
 
 
 @pytest.mark.parametrize("profile", profile_names())
