@@ -9,7 +9,7 @@ from flows.finetune import finetune
 from tasks.check_machine import check_machine
 from tasks.compare_models import base_model
 from tasks.compare_variants import Ablation, compare_variants, list_trainings
-from tasks.generate_images import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest
 
 POCKET = AblateConfig.load("pocket")
 
@@ -30,5 +30,5 @@ def ablate(config: AblateConfig = POCKET) -> Ablation:
     for training in list_trainings(config):
         stored = finetune(curated.dataset, training.config, training.label)
         models.append(ModelUnderTest(label=training.label, stored=stored))
-    scores = evaluate(models, config.evaluate)
+    scores = evaluate(models, config.evaluate_config).scores
     return compare_variants(models, scores, config)

@@ -1,6 +1,7 @@
 """One card a stage in the Prefect UI: what went in, what came out, and how it looks."""
 
 import base64
+import re
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -39,7 +40,7 @@ def close_stage(
     stage = outcomes[0].manifest.stage
     if PLANNER.get() is None:
         create_markdown_artifact(
-            key=f"{stage}-{subject}",
+            key=artifact_key(stage, subject),
             markdown=stage_card(outcomes, note),
             description=f"{stage}: {subject}",
         )
@@ -47,6 +48,11 @@ def close_stage(
         return
     num_in = sum(outcome.manifest.num_in for outcome in outcomes)
     check_rejected_fraction(stage, num_in, _rejected(outcomes), max_rejected_fraction)
+
+
+def artifact_key(*names: str) -> str:
+    """A key that Prefect takes: lower case, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower()).strip("-")
 
 
 def stage_card(outcomes: Sequence[Outcome], note: str = "") -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from jaxtyping import Int
 from prefect import task
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
@@ -12,11 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from data_schemas.configs.ablate_config import AblateConfig, Variant
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
+from data_schemas.records import ScoredImage
+from data_schemas.results import MultiGenResult
 from tasks.cards import close_stage, link_to_report
-from tasks.generate_images import ModelUnderTest
-from tasks.score_multigen import ModelScore
+from tasks.model_under_test import ModelUnderTest
+from tasks.score_images import IMAGES_TABLE_NAME, BenchmarkScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.tables import read_table
 
 REPORT_NAME = "report.html"
 TABLES_NAME = "tables.json"
@@ -119,8 +124,6 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        import numpy as np
-
         from tokencompose_core.evaluation.variants import compare_variants
         from tokencompose_core.reports.page import figure, render
         from tokencompose_core.reports.variant_chart import draw_variants
@@ -129,7 +132,7 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
         for name, variants in spec.studies.items():
             counts = {
                 variant.label: np.stack(
-                    [read_counts(score.path(store)) for score in variant.scored]
+                    [_read_counts(score.path(store)) for score in variant.scored]
                 )
                 for variant in variants
             }
@@ -176,6 +179,14 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
     return reuse_or_publish(spec, write, inputs)
 
 
+def _read_counts(folder: Path) -> Int[np.ndarray, "prompts rounds"]:
+    """Of how many of their categories the images of a model show something."""
+    rows = read_table(folder / IMAGES_TABLE_NAME, ScoredImage)
+    num_rounds = 1 + max(row.round for row in rows)
+    # Rows are sorted by prompt, then by round.
+    return np.array([row.num_found for row in rows]).reshape(-1, num_rounds)
+
+
 def _held_out(manifests: Sequence[Manifest | None]) -> dict[str, float]:
     """Means over training seeds of what was measured on held-out samples."""
     from statistics import fmean
@@ -218,24 +229,17 @@ def _table(scores: Mapping, published: Mapping, facts: Mapping) -> list[list[str
 
 
 def compare_variants(
-    models: list[ModelUnderTest], scores: list[ModelScore], config: AblateConfig
+    models: list[ModelUnderTest], scores: list[BenchmarkScore], config: AblateConfig
 ) -> Ablation:
-    """Write the tables of an ablation.
-
-    Raises:
-        ValueError: If more than one set of prompts was evaluated.
-    """
-    if len({score.benchmark for score in scores}) != 1:
-        raise ValueError(
-            "evaluate: an ablation compares on one set of prompts, received"
-            f" {sorted({score.benchmark for score in scores})}"
-        )
+    """Write the tables of an ablation."""
+    result = scores[0].result
+    assert isinstance(result, MultiGenResult)
     scored = {score.label: score for score in scores}
     stored = {model.label: model.stored for model in models}
     base = models[0].label
     labels = _training_labels(config)
 
-    def result(variant: Variant) -> VariantResult:
+    def gather(variant: Variant) -> VariantResult:
         own = (
             [base]
             if variant.frozen
@@ -248,14 +252,14 @@ def compare_variants(
             label=variant.label,
             published=variant.published,
             trained=[trained for label in own if (trained := stored[label]) is not None],
-            scored=[scored[label].entry for label in own],
+            scored=[scored[label].scored for label in own],
         )
 
     name = scores[0].benchmark
     spec = AblationSpec(
         title_text=f"{config.curate.caption_set}, profile {config.profile}, prompts of {name}",
-        num_objects=max(scores[0].mean),
-        studies={study: [result(v) for v in config.studies[study]] for study in config.run},
+        num_objects=max(result.mean),
+        studies={study: [gather(v) for v in config.studies[study]] for study in config.run},
     )
     outcomes = run_stage(compare_scores, [spec])
     manifest = outcomes[0].manifest

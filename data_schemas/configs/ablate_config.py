@@ -44,6 +44,9 @@ class AblateConfig(FlowConfig):
         dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], list[Variant]],
         Field(description="Tables of variants by name; the first row is what others are held to."),
     ]
+    prompts: Annotated[
+        str, Field(description="The set of evaluate.multigen that variants are compared on.")
+    ]
     curate: CurateConfig
     finetune: FinetuneConfig
     evaluate: EvaluateConfig
@@ -68,6 +71,15 @@ class AblateConfig(FlowConfig):
             raise ValueError(f"run: there are no variants of {missing}, but of {[*self.studies]}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {self.seeds} has one twice")
+        if self.prompts not in self.evaluate.multigen:
+            raise ValueError(
+                f"prompts: evaluate.multigen has no {self.prompts!r}, but {[*self.evaluate.multigen]}"
+            )
+        if self.evaluate.sampler.safety_checker:
+            raise ValueError(
+                "evaluate.sampler.safety_checker: images are compared in pairs, so none may be"
+                " blanked; set it to false"
+            )
         changes: dict[str, dict[str, Any]] = {}
         for name in self.run:
             labels = [variant.label for variant in self.studies[name]]
@@ -88,6 +100,16 @@ class AblateConfig(FlowConfig):
                         f"studies.{name}, {variant.label!r}: changes.{field}: {problem['msg']}"
                     ) from error
         return self
+
+    @property
+    def evaluate_config(self) -> EvaluateConfig:
+        """How variants are evaluated: on MultiGen alone."""
+        return self.evaluate.model_copy(
+            update={
+                "benchmarks": ["multigen"],
+                "multigen": {self.prompts: self.evaluate.multigen[self.prompts]},
+            }
+        )
 
     def finetune_config(self, variant: Variant, seed: int) -> FinetuneConfig:
         """How a variant is trained."""

@@ -38,6 +38,13 @@ def test_paper_profile_holds_the_values_of_table_6():
     pairs = {name: quality.num_pairs for name, quality in evaluate.quality.items()}
     assert pairs == {"coco": 10_000, "flickr30k": 1_000}
     assert {quality.extractor.kind for quality in evaluate.quality.values()} == {"inception"}
+    visor = evaluate.visor
+    assert (visor.categories, visor.num_prompts, visor.num_images_per_prompt) == ("coco", 0, 4)
+    assert (visor.detector.architecture, visor.detector.model) == (
+        "owlvit",
+        "google/owlvit-base-patch32",
+    )
+    assert (visor.detector.query, visor.detector.threshold) == ("a photo of a {name}", 0.1)
 
 
 @pytest.mark.parametrize("profile", profile_names())

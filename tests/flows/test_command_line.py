@@ -1,6 +1,7 @@
 """What the command line says about a config that cannot be."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,10 @@ from flows.__main__ import main
     [
         ({"finetune": {"num_step": 100}}, "finetune.num_step"),
         ({"curate": {"mask": {"box_threshold": 1.5}}}, "curate.mask.box_threshold"),
-        ({"evaluate": {"prompts": {"num_prompts": "many"}}}, "num_prompts"),
+        (
+            {"evaluate": {"multigen": {"pocket": {"prompts": {"num_prompts": "many"}}}}},
+            "num_prompts",
+        ),
     ],
 )
 def test_field_that_cannot_be_is_named_without_a_traceback(change, named, capsys):
@@ -40,3 +44,33 @@ def test_profile_that_is_not_there_is_named_with_those_that_are(capsys):
     error = capsys.readouterr().err
     assert "papr" in error
     assert "paper, pocket" in error
+
+
+def released(folder: Path) -> list[str]:
+    """Two prompts and what was detected in two images of each, as MultiGen's code writes it."""
+    entry = {"num_objects": 2, "obj_1_attributes": ["cat"], "obj_2_attributes": ["cup"], "text": ""}
+    prompts, first, second = (folder / f"{name}.json" for name in ("prompts", "0", "1"))
+    prompts.write_text(json.dumps([{**entry, "unique_id": i} for i in range(2)]))
+    both = {"classes": ["cup", "cat"], "scores": [0.5, 0.11]}
+    one = {"classes": ["cat", "cup"], "scores": [0.5, 0.1]}
+    first.write_text(json.dumps({"0_0": both, "0_1": both}))
+    second.write_text(json.dumps({"1_0": one, "1_1": both}))
+    return ["--prompts", str(prompts), "--detections", str(first), str(second)]
+
+
+def test_released_detections_are_scored(tmp_path, capsys):
+    arguments = ["score-released", *released(tmp_path), "--num-images-per-prompt", "2"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    # 1 of 2 images, then 2 of 2.
+    assert "MG2     75.00       25.00   35.36  50.00 to 100.00" in printed.splitlines()
+    assert main([*arguments, "--threshold", "0.05"]) == 0
+    assert "MG2    100.00        0.00    0.00  100.00 to 100.00" in capsys.readouterr().out
+
+
+def test_released_detections_of_too_few_images_are_refused(tmp_path, capsys):
+    assert main(["score-released", *released(tmp_path)]) == 1
+    assert "16 missing [(0, 2)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["score-released"])
+    assert "needs --prompts and --detections" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def test_first_run_computes_everything_and_reports_what_it_left_out(run, world):
     assert "1 no-noun" in first.rejected("parse")
     assert "phrase-without-box" in first.rejected("mask")
     assert [score.label for score in result.scores] == ["base", "denoising", "grounded"]
-    assert all(score.num_images == 6 for score in result.scores)
+    assert all(score.result.num_images == 6 for score in result.scores)
     page = Path(result.report_path).read_text()
     assert "grounded" in page
     assert page.count("data:image") >= 6

@@ -8,8 +8,7 @@ from data_schemas.results import Interval
 _NUM_RESAMPLES = 2000
 _LEVEL = 0.95
 _SEED = 0
-# So many prompts are drawn at once, which bounds memory.
-_AT_ONCE = 1 << 21
+_MOST_AT_ONCE = 1 << 21
 
 
 def share_intervals(
@@ -19,6 +18,7 @@ def share_intervals(
     num_resamples: int = _NUM_RESAMPLES,
     level: float = _LEVEL,
     seed: int = _SEED,
+    most_at_once: int = _MOST_AT_ONCE,
 ) -> list[Interval | None]:
     """Bootstrap intervals of shares, by the percentile method.
 
@@ -31,13 +31,14 @@ def share_intervals(
         num_resamples: How often as many prompts are drawn.
         level: Part of the drawn shares that lies inside.
         seed: Decides what is drawn.
+        most_at_once: Prompts drawn at a time, which bounds memory and changes nothing else.
 
     Returns:
         Lower and upper end in percent for every figure; none if it might have had no case at all.
     """
     rng = np.random.default_rng(seed)
     num_prompts = len(hits)
-    step = max(1, _AT_ONCE // num_prompts)
+    step = max(1, most_at_once // num_prompts)
     shares = []
     for start in range(0, num_resamples, step):
         rows = min(step, num_resamples - start)

@@ -3,7 +3,14 @@ import json
 import pytest
 
 from tokencompose_core.evaluation.generate import image_seed, request_images
-from tokencompose_core.evaluation.prompts import multigen_text, read_prompts, sample_prompts
+from tokencompose_core.evaluation.prompts import (
+    Prompt,
+    multigen_text,
+    prompts_digest,
+    read_prompts,
+    sample_prompts,
+)
+from tokencompose_core.evaluation.vocabularies import list_categories, read_vocabulary
 
 
 def test_every_official_prompt_has_the_template(shared_data):
@@ -11,6 +18,35 @@ def test_every_official_prompt_has_the_template(shared_data):
     assert len(prompts) == 1000
     assert all(prompt.text == multigen_text(prompt.categories) for prompt in prompts)
     assert all(len(set(prompt.categories)) == 5 for prompt in prompts)
+    named = {name for prompt in prompts for name in prompt.categories}
+    assert named == set(read_vocabulary("coco"))
+
+
+def test_vocabularies_have_the_published_sizes_and_no_name_twice():
+    for name, size in (("coco", 80), ("ade20k", 100)):
+        vocabulary = read_vocabulary(name)
+        assert len(vocabulary) == len(set(vocabulary)) == size
+        assert all(word and word == word.strip().lower() for word in vocabulary)
+        assert list_categories(name) == vocabulary
+
+
+def test_categories_listed_twice_are_named():
+    assert list_categories(["b", "a"]) == ("b", "a")
+    with pytest.raises(ValueError, match=r"\['b'\] are listed again"):
+        list_categories(["b", "a", "b"])
+
+
+def test_digest_of_prompts_changes_with_all_that_a_score_depends_on():
+    prompt = Prompt(3, "a cat above a cup", ("cat", "cup"), "above")
+    others = [
+        Prompt(4, "a cat above a cup", ("cat", "cup"), "above"),
+        Prompt(3, "a cat over a cup", ("cat", "cup"), "above"),
+        Prompt(3, "a cat above a cup", ("cat", "bowl"), "above"),
+        Prompt(3, "a cat above a cup", ("cat", "cup"), "below"),
+    ]
+    digests = {prompts_digest([p], 4) for p in [prompt, *others]} | {prompts_digest([prompt], 5)}
+    assert len(digests) == 6
+    assert prompts_digest([prompt], 4) in digests
 
 
 @pytest.mark.parametrize(
@@ -40,6 +76,9 @@ def test_bad_prompt_file_is_named(tmp_path):
     entry = {"unique_id": 0, "num_objects": 1, "obj_1_attributes": ["cat"], "text": "a cat"}
     path.write_text(json.dumps([entry, {**entry, "num_objects": 2}]))
     with pytest.raises(ValueError, match="entry 1 lacks 'obj_2_attributes'"):
+        read_prompts(path)
+    path.write_text("[")
+    with pytest.raises(ValueError, match=r"prompts\.json: not JSON"):
         read_prompts(path)
     path.write_text(json.dumps([entry, entry]))
     with pytest.raises(ValueError, match="entry 1 has unique_id 0 a second time"):
