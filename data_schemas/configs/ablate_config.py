@@ -73,7 +73,8 @@ class AblateConfig(FlowConfig):
             raise ValueError(f"seeds: {self.seeds} has one twice")
         if self.prompts not in self.evaluate.multigen:
             raise ValueError(
-                f"prompts: evaluate.multigen has no {self.prompts!r}, but {[*self.evaluate.multigen]}"
+                f"prompts: evaluate.multigen has no {self.prompts!r}, but"
+                f" {[*self.evaluate.multigen]}"
             )
         if self.evaluate.sampler.safety_checker:
             raise ValueError(
