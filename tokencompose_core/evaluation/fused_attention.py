@@ -1,5 +1,7 @@
 """Attention of a detector's vision tower through PyTorch's fused kernel."""
 
+from typing import Any
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ def fuse_attention(model: Owlv2ForObjectDetection | OwlViTForObjectDetection) ->
 class FusedAttention(nn.Module):
     """Self-attention without a mask, with the projections of another."""
 
-    def __init__(self, attention: nn.Module) -> None:
+    def __init__(self, attention: Any) -> None:
         super().__init__()
         self.num_heads = attention.num_heads
         self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
