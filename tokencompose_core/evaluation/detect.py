@@ -149,11 +149,12 @@ def _detect_batch(
     feature_map = feature_map.float()
     patches = feature_map.flatten(1, 2)
     logits = model.class_predictor(patches, texts[None].expand(len(patches), -1, -1))[0]
-    # transformers fills lists of queries up with " ", and lets these win boxes; here the queries of
-    # other images are left out of the comparison.
+    # transformers fills shorter lists up with the query " ", which may then win boxes. Here queries
+    # of other images take no part.
     others = ~asked.to(logits.device)[:, None]
     best = logits.masked_fill(others, float("-inf")).max(dim=-1)
     rival = logits.max(dim=-1)
+    # Of left, top, right and bottom.
     units = torch.tensor([detector.box_unit(size) * 2 for size in sizes], device=logits.device)
     boxes = box_convert(model.box_predictor(patches, feature_map), "cxcywh", "xyxy")
     columns = (
