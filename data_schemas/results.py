@@ -61,7 +61,7 @@ class Share(BaseModel):
 
 
 class VisorResult(Result):
-    """VISOR, section 3 of arXiv:2212.10015.
+    """VISOR (arXiv:2212.10015).
 
     Attributes:
         object_accuracy: OA, share of images with both categories.

@@ -1,1 +1,1 @@
-"""MultiGen: generate from prompts of many categories, detect, and count."""
+"""Benchmarks: generate from prompts of several categories, detect, and count."""
