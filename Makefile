@@ -5,8 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: demo test check ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
-	bench-objectives bench-assignments bench-curate bench-backends bench-scale deploy lock format \
-	clean
+	bench-objectives bench-assignments bench-curate bench-backends bench-scale bench-evaluate deploy \
+	lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -52,6 +52,9 @@ bench-backends: $(READY)  ## Models of both packages with the same weights, and 
 
 bench-scale: $(READY)  ## Seconds and memory of caption sets of up to a million rows
 	@$(BIN)/python benchmarks/scale.py
+
+bench-evaluate: $(READY)  ## Images a second from prompts to files, beside a plain loop and the limit
+	@$(BIN)/python benchmarks/evaluate.py
 
 deploy: $(READY)  ## Register the work pool and all deployments with a running server
 	@$(BIN)/prefect work-pool create --type process --overwrite cpu

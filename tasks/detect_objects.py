@@ -100,13 +100,12 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.evaluation.detect import detect_categories
-        from tokencompose_core.evaluation.image_tar import read_images
+        from tokencompose_core.evaluation.image_tar import iterate_images
 
         generated = spec.generated.path(store)
         # Images that were blanked are looked at like all others, and rarely show a box: it is the
         # score that knows them by the index, and counts them apart.
         index = read_table(generated / INDEX_NAME, GeneratedImage)
-        images = read_images(generated / IMAGES_NAME)
         settings = spec.settings
         found = detect_categories(
             _load_detector(
@@ -115,7 +114,8 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
                 settings.revision,
                 resolve_device(spec.device),
             ),
-            (images[row.image] for row in index),
+            # They were written in the order of the index.
+            (image for _, image in iterate_images(generated / IMAGES_NAME)),
             [row.categories for row in index],
             vocabulary=spec.vocabulary,
             query=settings.query,

@@ -23,7 +23,7 @@ from tasks.detect_objects import (
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.stage import Input, open_store
 from tests.tiny_detectors import write_owlvit
-from tokencompose_core.evaluation.image_tar import write_images
+from tokencompose_core.evaluation.image_tar import ImageSample, write_images
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.tables import read_table, write_table
@@ -43,15 +43,15 @@ def generated(store_dir) -> Input:
             seed=number,
             prompt="",
             categories=names,
+            blanked=False,
         )
         for number, names in enumerate(ASKED)
     ]
 
     def write(folder: Path) -> dict[str, Any]:
         pictures = [item.image.resize((64, 64)) for item in held_out]
-        write_images(
-            folder / IMAGES_NAME, {row.image: p for row, p in zip(rows, pictures, strict=True)}
-        )
+        samples = [ImageSample(r.image, p, {}) for r, p in zip(rows, pictures, strict=True)]
+        write_images(folder / IMAGES_NAME, [samples])
         write_table(folder / INDEX_NAME, rows, GENERATED_SCHEMA)
         return {}
 
@@ -120,7 +120,13 @@ def test_scores_are_kept_with_single_precision(generated):
 
 def benchmark(**changes: object) -> Benchmark:
     prompts = [Prompt(number, "", tuple(names)) for number, names in enumerate(ASKED)]
-    return Benchmark(name="multigen-x", prompts=prompts, num_rounds=1, detector=detector(**changes))
+    return Benchmark(
+        kind="multigen",
+        name="multigen-x",
+        prompts=prompts,
+        num_rounds=1,
+        detector=detector(**changes),
+    )
 
 
 def test_vocabulary_is_what_the_prompts_ask_for():

@@ -37,7 +37,9 @@ def prepare_pipeline(
         compile_unet: Compile the UNet at its first call, once for each size of a batch.
     """
     dtype = getattr(torch, precision)
-    pipeline.to(dtype=dtype)
+    for network in pipeline.components.values():
+        if isinstance(network, nn.Module):
+            nn.Module.to(network, dtype)  # that of diffusers warns of layers which no model has
     if dtype == torch.float16 and isinstance(pipeline, StableDiffusionXLPipeline):
         pipeline.vae.to(torch.float32)  # it overflows in float16
     for network in (pipeline.unet, pipeline.vae):

@@ -41,22 +41,23 @@ def encode_prompts(
 
     Args:
         pipeline: A loaded Stable Diffusion.
-        prompts: In any order, with repetitions.
+        prompts: In any order, with repetitions; at least one.
         batch_size: Prompts at once.
     """
     distinct = list(dict.fromkeys(prompts))
     of_prompt: dict[str, tuple[Tensor, ...]] = {}
     for start in range(0, len(distinct), batch_size):
         batch = distinct[start : start + batch_size]
-        encoded = _encode(pipeline, batch, guidance=False)
-        of_prompt.update(zip(batch, zip(*encoded[::2], strict=True), strict=True))
-    # The pipelines encode it as the negative prompt of a prompt.
-    nothing = _encode(pipeline, [""], guidance=True)
-    return TextStates(of_prompt, tuple(states[0] for states in nothing[1::2]))
+        states = _encode(pipeline, batch, guidance=False)[::2]
+        of_prompt.update(zip(batch, zip(*states, strict=True), strict=True))
+    # A pipeline gives them beside the states of a prompt, which it need not encode again.
+    known = dict(zip(_KEYWORDS, (state[None] for state in of_prompt[distinct[0]]), strict=False))
+    of_nothing = _encode(pipeline, None, guidance=True, **known)[1::2]
+    return TextStates(of_prompt, tuple(states[0] for states in of_nothing))
 
 
 def _encode(
-    pipeline: DiffusionPipeline, prompts: list[str], *, guidance: bool
+    pipeline: DiffusionPipeline, prompts: list[str] | None, *, guidance: bool, **known: Tensor
 ) -> tuple[Tensor, ...]:
     """States and negative states, and of Stable Diffusion XL the pooled ones of both."""
     return pipeline.encode_prompt(
@@ -64,4 +65,5 @@ def _encode(
         device=pipeline.device,
         num_images_per_prompt=1,
         do_classifier_free_guidance=guidance,
+        **known,
     )

@@ -16,6 +16,7 @@ from tokencompose_core.evaluation.generate import (
     load_pipeline,
     request_images,
 )
+from tokencompose_core.evaluation.prepare_pipeline import prepare_pipeline
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.record_attention import record_attention
 
@@ -57,6 +58,42 @@ def test_image_is_the_same_in_any_batch(pipelines, kind):
         assert one.size == (32, 32)
         assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
     assert np.abs(np.asarray(apart[0], dtype=int) - np.asarray(apart[1], dtype=int)).max() > 20
+
+
+@pytest.mark.parametrize("zeros_for_empty", [True, False])
+@pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_are_those_of_diffusers_with_prompts_as_text(
+    pipelines, kind, guidance_scale, zeros_for_empty
+):
+    pipeline = pipelines[kind]
+    if kind == "sdxl":
+        pipeline.register_to_config(force_zeros_for_empty_prompt=zeros_for_empty)
+    requests = request_images(PROMPTS, 1, 0)
+    ours = generate_images(pipeline, requests, Sampler(3, guidance_scale, 32, 32), batch_size=2)
+    for request, image in zip(requests, ours, strict=True):
+        expected = pipeline(
+            request.prompt.text,
+            height=32,
+            width=32,
+            num_inference_steps=3,
+            guidance_scale=guidance_scale,
+            generator=torch.Generator().manual_seed(request.seed),
+        ).images[0]
+        assert np.abs(np.asarray(image, dtype=int) - np.asarray(expected, dtype=int)).max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_networks_compute_in_bfloat16_and_give_nearly_the_same(folders, pipelines, kind):
+    half = prepare_pipeline(load_pipeline(folders[kind]), precision="bfloat16")
+    networks = [part for part in half.components.values() if isinstance(part, torch.nn.Module)]
+    assert {p.dtype for network in networks for p in network.parameters()} == {torch.bfloat16}
+    requests = request_images(PROMPTS, 1, 0)
+    ours = generate_images(half, requests, SAMPLER, batch_size=2)
+    exact = generate_images(pipelines[kind], requests, SAMPLER, batch_size=2)
+    one, other = (np.stack([np.asarray(i, float) for i in images]) for images in (ours, exact))
+    assert 0 < np.abs(one - other).mean() < 3
+    assert np.abs(np.roll(other, 1, axis=0) - other).mean() > 10
 
 
 def test_other_families_are_refused_by_name(tmp_path):
