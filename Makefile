@@ -5,8 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: demo test check ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
-	bench-objectives bench-assignments bench-curate bench-backends bench-scale bench-evaluate deploy \
-	lock format clean
+	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
+	bench-evaluate deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -46,6 +46,9 @@ bench-assignments: $(READY)  ## How well phrases get their masks, by the way box
 
 bench-curate: $(READY)  ## Images a second from captions to masks, beside the released order and the limit
 	@$(BIN)/python benchmarks/curate.py
+
+bench-curate-gpu: $(READY)  ## The same on a GPU, with models of the published sizes
+	@$(BIN)/python benchmarks/curate_gpu.py
 
 bench-backends: $(READY)  ## Models of both packages with the same weights, and masks in fewer digits
 	@$(BIN)/python benchmarks/backends.py

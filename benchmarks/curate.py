@@ -10,8 +10,7 @@ released   the order of TokenCompose's released code: CLIP and the tagger one im
            the detector one at a time, its image opened three times, saved again as JPEG, its masks
            drawn as RGBA PNG by matplotlib
 limit      the forward passes of ours alone, with all inputs prepared: CLIP, tagger and detector by
-           batches, the image encoder once for every image with a box, the decoder once for all its
-           boxes
+           batches, the image encoder once for every image with a box, the decoder for its boxes
 
 `of limit` is the share of the limit's rate that a variant reaches, by the clock and by the time
 that the process had a processor; the latter holds on a machine that has other work, too.
@@ -35,20 +34,20 @@ from torch import Tensor
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase, NounPhrase
 from tokencompose_core.captions.clip import best_caption, load_clip, score_captions
-from tokencompose_core.checkpoints.locate import require
+from tokencompose_core.checkpoints.locate import locate, require
 from tokencompose_core.masking.detect_phrases import batch_equal, prepare_image
 from tokencompose_core.masking.ground_phrases import ground_phrases
 from tokencompose_core.masking.grounding_dino import load_grounding_dino
+from tokencompose_core.masking.precision import Precision, PrecisionCheck, compute_in
 from tokencompose_core.masking.prompts import build_prompt
 from tokencompose_core.masking.sam_hq import load_sam_hq
 from tokencompose_core.masking.segment_boxes import prepare_for_segmenter
 from tokencompose_core.nouns.tagger import find_noun_phrases, load_tagger
-from tokencompose_core.pocket.floors.held_out import draw_held_out
+from tokencompose_core.pocket.floors.held_out import HeldOut, draw_held_out
 from tokencompose_core.store.open_image import open_image
 from tokencompose_core.store.tables import write_table
 
-CURATE = CurateConfig.load("pocket")
-CONFIG = CURATE.mask
+POCKET = CurateConfig.load("pocket")
 
 
 @dataclass(frozen=True)
@@ -63,26 +62,51 @@ class Prepared:
 
 
 class Case:
-    """Models, image files, captions, and a folder to write to."""
+    """Models, image files and captions.
 
-    def __init__(self, folder: Path, num_images: int, batch_size: int) -> None:
-        self.folder, self.batch_size = folder, batch_size
-        self.clip = load_clip(require(CURATE.rank.model), CURATE.rank.pretrained)
-        self.tagger = load_tagger(require(CURATE.parse.model))
+    Args:
+        folder: Where files are written.
+        config: Names the models, and how they are used.
+        scenes: What is on the images, and two captions of each.
+        device: Where the models are.
+        long_side: Pixels of the images' long side; 0: as they are drawn.
+        most_overlap: See `mask_as_released`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: CurateConfig,
+        scenes: Sequence[HeldOut],
+        *,
+        device: str = "cpu",
+        long_side: int = 0,
+        most_overlap: float = 1.0,
+    ) -> None:
+        self.folder, self.config, self.most_overlap = folder, config, most_overlap
+        self.precision: Precision = "float32"
+        mask = config.mask
+        self.clip = load_clip(require(config.rank.model), config.rank.pretrained, device=device)
+        self.tagger = load_tagger(require(config.parse.model), device=device)
         self.detector = load_grounding_dino(
-            require(CONFIG.detector_config),
-            require(CONFIG.detector_checkpoint),
-            str(require(CONFIG.text_encoder)),
+            require(mask.detector_config),
+            require(mask.detector_checkpoint),
+            str(require(mask.text_encoder)),
+            device=device,
         )
         self.segmenter = load_sam_hq(
-            require(CONFIG.segmenter_config), require(CONFIG.segmenter_checkpoint)
+            locate(mask.segmenter_config) or mask.segmenter_config,
+            require(mask.segmenter_checkpoint),
+            device=device,
         )
-        held_out = draw_held_out(num_images, seed=92)
-        self.captions = [[item.sentence.text, item.wrong.text] for item in held_out]
-        self.sizes = [item.image.size for item in held_out]
-        self.paths = [folder / f"{number}.jpg" for number in range(num_images)]
-        for item, path in zip(held_out, self.paths, strict=True):
-            item.image.save(path, quality=90)
+        self.captions = [[item.sentence.text, item.wrong.text] for item in scenes]
+        self.sizes, self.paths = [], []
+        for number, item in enumerate(scenes):
+            scale = long_side / max(item.image.size) if long_side else 1.0
+            image = item.image.resize([round(scale * side) for side in item.image.size])
+            self.sizes.append(image.size)
+            self.paths.append(folder / f"{number}.jpg")
+            image.save(self.paths[-1], quality=90)
         self.prepared = self.prepare()
 
     def rank(self) -> list[str]:
@@ -91,7 +115,7 @@ class Case:
             self.clip,
             lambda index: open_image(self.paths[index]),
             self.captions,
-            batch_size=CURATE.rank.batch_size,
+            batch_size=self.config.rank.batch_size,
         )
         return [
             best_caption(captions, one.scores)
@@ -104,12 +128,13 @@ class Case:
         return find_noun_phrases(
             self.tagger,
             captions,
-            noun_tags=CURATE.parse.noun_tags,
-            batch_size=CURATE.parse.batch_size,
+            noun_tags=self.config.parse.noun_tags,
+            batch_size=self.config.parse.batch_size,
         )
 
     def ground(self, phrases: list[list[NounPhrase]]) -> dict[int, list[GroundedPhrase]]:
         """What the core of the stage `mask` finds."""
+        mask = self.config.mask
         return dict(
             ground_phrases(
                 self.detector,
@@ -117,14 +142,15 @@ class Case:
                 lambda index: open_image(self.paths[index]),
                 self.sizes,
                 phrases,
-                box_threshold=CONFIG.box_threshold,
-                text_threshold=CONFIG.text_threshold,
-                nms_threshold=CONFIG.nms_threshold,
-                short_side=CONFIG.short_side,
-                long_side=CONFIG.long_side,
-                batch_size=self.batch_size,
-                prompting=CONFIG.prompting,
-                boxes_at_once=CONFIG.boxes_at_once,
+                box_threshold=mask.box_threshold,
+                text_threshold=mask.text_threshold,
+                nms_threshold=mask.nms_threshold,
+                short_side=mask.short_side,
+                long_side=mask.long_side,
+                batch_size=mask.batch_size,
+                prompting=mask.prompting,
+                boxes_at_once=mask.boxes_at_once,
+                precision=PrecisionCheck(self.precision, 0.0, iou=1.0),  # compared already
             )
         )
 
@@ -138,8 +164,8 @@ class Case:
         ranked = torch.stack([self.clip.preprocess(image) for image in images])
         tokens = self.clip.tokenizer([text for own in self.captions for text in own])
         sentences = sorted(map(Sentence, captions), key=len, reverse=True)
-        size = CURATE.parse.batch_size
-        pixels = [prepare_image(image, CONFIG.short_side, CONFIG.long_side) for image in images]
+        size, mask = self.config.parse.batch_size, self.config.mask
+        pixels = [prepare_image(image, mask.short_side, mask.long_side) for image in images]
         prompts = [build_prompt([p.text for p in words])[0] for words in phrases]
         transform = SamPredictor(self.segmenter.model).transform
         segmented = []
@@ -149,23 +175,24 @@ class Case:
                 boxes = torch.tensor(sorted(distinct))
                 boxes = transform.apply_boxes_torch(boxes, (image.height, image.width))
                 resized = prepare_for_segmenter(self.segmenter, image)
-                segmented.append((self.segmenter.model.preprocess(resized[None]), boxes))
+                resized = resized[None].to(self.segmenter.device)
+                segmented.append((self.segmenter.model.preprocess(resized).cpu(), boxes))
         return Prepared(
-            pixels=list(ranked.split(CURATE.rank.batch_size)),
-            texts=list(tokens.split(CURATE.rank.batch_size)),
+            pixels=list(ranked.split(self.config.rank.batch_size)),
+            texts=list(tokens.split(self.config.rank.batch_size)),
             sentences=[
                 self.tagger._prepare_tensors(sentences[start : start + size])
                 for start in range(0, len(sentences), size)
             ],
             detected=[
                 (torch.stack([pixels[i] for i in batch]), [prompts[i] for i in batch])
-                for batch in batch_equal([p.shape for p in pixels], self.batch_size)
+                for batch in batch_equal([p.shape for p in pixels], mask.batch_size)
             ],
             segmented=segmented,
         )
 
 
-def ours(case: Case) -> None:
+def ours(case: Case) -> int:
     """From files to the table."""
     captions = case.rank()
     found = case.ground(case.parse(captions))
@@ -184,11 +211,12 @@ def ours(case: Case) -> None:
         )
     ]
     write_table(case.folder / "grounded.parquet", rows, GROUNDED_SCHEMA)
+    return sum(len({tuple(box) for p in row.phrases for box in p.boxes}) for row in rows)
 
 
-def released(case: Case) -> None:
+def released(case: Case) -> int:
     """From files to files, as the released code does."""
-    mask_as_released(
+    return mask_as_released(
         case.paths,
         case.captions,
         case.folder / "seg",
@@ -196,38 +224,33 @@ def released(case: Case) -> None:
         parse=case.parse,
         detector=case.detector,
         segmenter=case.segmenter,
-        settings=CONFIG,
+        settings=case.config.mask,
+        most_overlap=case.most_overlap,
     )
 
 
 @torch.inference_mode()
-def limit(case: Case) -> None:
+def limit(case: Case) -> int:
     """Forward passes alone."""
-    prepared = case.prepared
+    prepared, clip = case.prepared, case.clip
     for pixels in prepared.pixels:
-        case.clip.model.encode_image(pixels, normalize=True)
+        clip.model.encode_image(pixels.to(clip.device), normalize=True)
     for tokens in prepared.texts:
-        case.clip.model.encode_text(tokens, normalize=True)
+        clip.model.encode_text(tokens.to(clip.device), normalize=True)
     for sentences, lengths in prepared.sentences:
         case.tagger(sentences, lengths)
-    for pixels, prompts in prepared.detected:
-        case.detector.model(pixels, captions=prompts)
-    segmenter = case.segmenter.model
-    for pixels, boxes in prepared.segmented:
-        features, early = segmenter.image_encoder(pixels)
-        sparse, dense = segmenter.prompt_encoder(points=None, boxes=boxes, masks=None)
-        segmenter.mask_decoder(
-            image_embeddings=features,
-            image_pe=segmenter.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-            hq_token_only=False,
-            interm_embeddings=early,
-        )
+    with compute_in(case.detector.device, case.precision):
+        for pixels, prompts in prepared.detected:
+            case.detector.detect(pixels, prompts)
+        for pixels, boxes in prepared.segmented:
+            features = case.segmenter.encode(pixels.to(case.segmenter.device))
+            for some in boxes.split(case.config.mask.boxes_at_once):
+                case.segmenter.decode(features, some.to(case.segmenter.device))
+    return sum(len(boxes) for _, boxes in prepared.segmented)
 
 
-VARIANTS: dict[str, Callable[[Case], None]] = {
+# Each returns for how many boxes it computed a mask.
+VARIANTS: dict[str, Callable[[Case], int]] = {
     "ours": ours,
     "released": released,
     "limit": limit,
@@ -239,10 +262,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=CONFIG.batch_size)
+    parser.add_argument("--batch-size", type=int, default=POCKET.mask.batch_size)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        case = Case(Path(folder), options.images, options.batch_size)
+        config = CurateConfig.load("pocket", mask={"batch_size": options.batch_size})
+        case = Case(Path(folder), config, draw_held_out(options.images, seed=92))
         seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
         busy: dict[str, list[float]] = {name: [] for name in VARIANTS}
         names = list(VARIANTS)

@@ -18,6 +18,7 @@ import resource
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -76,17 +77,13 @@ def write_segmenter(folder: Path) -> str:
     return str(path)
 
 
-def make_config(folder: Path, captions: Path, images_dir: Path) -> CurateConfig:
-    """The paper's settings, with models that are written to `folder`."""
+def make_config(folder: Path, **settings: Any) -> CurateConfig:
+    """The paper's settings but for these, with models that are written to `folder`."""
     torch.manual_seed(0)
     clip = write_clip(folder / "clip")
     detector, bert = write_detector(folder)
-    source = {"kind": "json", "paths": [str(captions)], "images_dir": str(images_dir)}
     return CurateConfig.load(
         "paper",
-        caption_set="full-size",
-        max_rejected_fraction=1.0,
-        source=source,
         rank={"model": clip, "pretrained": ""},
         parse=POCKET.parse.model_dump(),
         mask={
@@ -95,6 +92,7 @@ def make_config(folder: Path, captions: Path, images_dir: Path) -> CurateConfig:
             "segmenter_checkpoint": write_segmenter(folder),
             "nms_threshold": NMS_THRESHOLD,
         },
+        **settings,
     )
 
 
@@ -130,7 +128,13 @@ def main() -> None:
         captions = folder / "captions.jsonl"
         lines = options.captions.read_text("utf-8").splitlines()[: options.limit]
         captions.write_text("\n".join(lines), "utf-8")
-        config = make_config(folder, captions, options.captions.parent.absolute())
+        images_dir = str(options.captions.parent.absolute())
+        config = make_config(
+            folder,
+            caption_set="full-size",
+            max_rejected_fraction=1.0,
+            source={"kind": "json", "paths": [str(captions)], "images_dir": images_dir},
+        )
         run(config, folder / "store")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"\n{torch.get_num_threads()} threads, most memory {peak:.2f} GiB")

@@ -10,7 +10,7 @@ from groundingdino.util.utils import get_phrases_from_posmap
 from matplotlib import pyplot
 from PIL import Image
 from segment_anything_hq import SamPredictor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert, nms
 
 from data_schemas.configs.mask_config import MaskConfig
 from data_schemas.records import NounPhrase
@@ -31,7 +31,8 @@ def mask_as_released(
     detector: PackagedGroundingDino,
     segmenter: PackagedSamHq,
     settings: MaskConfig,
-) -> None:
+    most_overlap: float = 1.0,
+) -> int:
     """From image files to mask files, one image at a time.
 
     Args:
@@ -43,13 +44,18 @@ def mask_as_released(
         detector: Finds boxes; labels are matched by their spelling.
         segmenter: Finds masks.
         settings: Thresholds and sizes.
+        most_overlap: IoU above which boxes of an image are reduced to the best. The released code
+            keeps all; random weights give hundreds.
+
+    Returns:
+        The number of boxes for which a mask was computed.
     """
-    chosen = []
+    chosen, num_boxes = [], 0
     for path, own in zip(paths, captions, strict=True):
         with Image.open(path) as opened:
-            pixels = clip.preprocess(opened)[None]
+            pixels = clip.preprocess(opened)[None].to(clip.device)
         image_features = clip.model.encode_image(pixels, normalize=True)
-        text_features = clip.model.encode_text(clip.tokenizer(own), normalize=True)
+        text_features = clip.model.encode_text(clip.tokenizer(own).to(clip.device), normalize=True)
         caption = own[int((text_features @ image_features[0]).argmax())]
         chosen.append(parse([caption])[0])
     predictor = SamPredictor(segmenter.model)
@@ -62,7 +68,11 @@ def mask_as_released(
         image.save(own_folder / "src.jpg")
         prompt = " . ".join(dict.fromkeys(p.text for p in phrases)).lower() + "."
         (probabilities,), (boxes,) = detector.detect(pixels[None], [prompt])
-        kept = probabilities.amax(dim=1) > settings.box_threshold
+        scores = probabilities.amax(dim=1)
+        boxes = box_convert(boxes, "cxcywh", "xyxy")
+        kept = (scores > settings.box_threshold).nonzero()[:, 0]
+        if most_overlap < 1.0:
+            kept = kept[nms(boxes[kept], scores[kept], most_overlap)]
         tokens = detector.tokenizer(prompt)
         labels = [
             get_phrases_from_posmap(row > settings.text_threshold, tokens, detector.tokenizer)
@@ -72,8 +82,8 @@ def mask_as_released(
         predictor.set_image(array)
         if not labels:
             continue
-        boxes = box_convert(boxes[kept], "cxcywh", "xyxy")
-        boxes = boxes * torch.tensor(image.size).repeat(2)
+        num_boxes += len(kept)
+        boxes = (boxes[kept] * torch.tensor(image.size).repeat(2)).to(segmenter.device)
         masks, _, _ = predictor.predict_torch(
             point_coords=None,
             point_labels=None,
@@ -81,7 +91,8 @@ def mask_as_released(
             multimask_output=False,
         )
         united: dict[str, np.ndarray] = {}
-        for label, mask in zip(labels, masks[:, 0].numpy(), strict=True):
+        for label, mask in zip(labels, masks[:, 0].cpu().numpy(), strict=True):
             united[label] = united[label] | mask if label in united else mask
         for number, mask in enumerate(united.values()):
             pyplot.imsave(own_folder / f"mask_{number}.png", mask, cmap="gray")
+    return num_boxes

@@ -23,14 +23,12 @@ def read_seen_images(
     blanked: dict[tuple[int, int], bool] = {}
     for part in generated:
         for row in pq.read_table(part.path(store) / INDEX_NAME).to_pylist():
-            blanked[row["prompt_id"], row["round"]] = row.get("blanked", False)
+            blanked[row["prompt_id"], row["round"]] = row["blanked"]
     boxes: dict[tuple[int, int], list[SeenBox]] = {image: [] for image in blanked}
     for part in detected:
         path = part.path(store) / DETECTIONS_NAME
         # Scores are stored in 32 bits: not `>` here, or one at the threshold may be rounded away.
-        counts = pc.field("score") >= threshold
-        if "rival_score" in pq.read_schema(path).names:
-            counts |= pc.field("rival_score") >= threshold
+        counts = (pc.field("score") >= threshold) | (pc.field("rival_score") >= threshold)
         for row in pq.read_table(path, filters=counts).to_pylist():
             left, top, right, bottom = row["box"]
             boxes.setdefault((row["prompt_id"], row["round"]), []).append(
@@ -38,8 +36,8 @@ def read_seen_images(
                     row["category"],
                     row["score"],
                     (left, top, right, bottom),
-                    row.get("rival", ""),
-                    row.get("rival_score", 0.0),
+                    row["rival"],
+                    row["rival_score"],
                 )
             )
-    return {image: SeenImage(found, blanked.get(image, False)) for image, found in boxes.items()}
+    return {image: SeenImage(found, blanked[image]) for image, found in boxes.items()}

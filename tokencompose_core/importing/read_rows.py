@@ -49,25 +49,25 @@ def read_listed_rows(path: Path, images_dir: Path) -> dict[str, list[ListedRow |
         ValueError: If a list cannot be parsed, or no row has a field `attn_list`.
     """
     columns = Columns(IMAGE_COLUMN, CAPTION_COLUMN)
-    captions: list[CaptionRow | Rejection] = []
-    values: dict[str, dict[str, Any]] = {}
-    for place, value in read_objects(path):
-        if not isinstance(value, Rejection):
-            values[place] = value
-            captions.append(read_row(value, columns, place))
-    seen = sorted({name for value in values.values() for name in value})
-    if values and NOUNS_COLUMN not in seen:
-        raise ValueError(f"{path} has no column {NOUNS_COLUMN!r}, but {seen}")
+    seen: set[str] = set()
+    is_empty = True
     rows: dict[str, list[ListedRow | Rejection]] = {}
     taken: dict[str, str] = {}
     roots = roots_of(images_dir)
-    for row in captions:
+    for place, value in read_objects(path):
+        if isinstance(value, Rejection):
+            continue
+        is_empty = False
+        seen.update(value)
+        row = read_row(value, columns, place)
         named = row if isinstance(row, Rejection) else name_row(row, roots)
         if isinstance(row, Rejection) or isinstance(named, Rejection):
             continue
         key, image = named
         if taken.setdefault(key, image) == image:
-            rows.setdefault(key, []).append(_read_nouns(values[row.place], row, key))
+            rows.setdefault(key, []).append(_read_nouns(value, row, key))
+    if not is_empty and NOUNS_COLUMN not in seen:
+        raise ValueError(f"{path} has no column {NOUNS_COLUMN!r}, but {sorted(seen)}")
     return rows
 
 

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,19 @@ def test_every_noun_of_the_released_rows_is_found_in_its_caption(shared_data):
         num_nouns += len(nouns)
         num_masks += sum(mask is not None for mask in nouns.values())
     assert (num_nouns, num_masks, num_spans) == (7599, 6841, 7601)
+
+
+def test_no_more_than_the_rows_themselves_is_held_while_they_are_read(tmp_path):
+    path = tmp_path / "metadata.jsonl"
+    with path.open("w") as stream:
+        for number in range(4000):
+            nouns = [[noun, f"seg/{number}/mask_{number}_{noun}.png"] for noun in ("cat", "dog")]
+            row = {"file_name": f"{number // 5}.jpg", "text": f"A cat, a dog: {number}."}
+            stream.write(json.dumps(row | {"attn_list": nouns}) + "\n")
+    read_listed_rows(path, tmp_path)  # what is loaded once
+    tracemalloc.start()
+    rows = read_listed_rows(path, tmp_path)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == 800
+    assert peak < 1.4 * held
