@@ -40,4 +40,4 @@ def read_seen_images(
                     row["rival_score"],
                 )
             )
-    return {image: SeenImage(found, blanked[image]) for image, found in boxes.items()}
+    return {image: SeenImage(found, blanked.get(image, False)) for image, found in boxes.items()}
