@@ -10,6 +10,7 @@ from tasks.generate_images import generate_images
 from tasks.measure_latency import measure_latency
 from tasks.measure_quality import measure_quality
 from tasks.model_under_test import ModelUnderTest, check_models
+from tasks.report_evaluation import report_evaluation
 from tasks.score_clip import score_clip
 from tasks.score_images import score_images
 from tasks.stage import ONE_AT_A_TIME
@@ -30,7 +31,7 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> E
         config: Benchmarks, sampler, and what looks at the images.
 
     Returns:
-        The figures of every model on every benchmark.
+        The figures of every model on every benchmark, and where the page with them lies.
     """
     scores, qualities, clip_scores = [], [], []
     benchmarks = list_benchmarks(config)
@@ -53,4 +54,4 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> E
         latencies=measure_latency(models, config) if "latency" in config.benchmarks else [],
     )
     publish_evaluation(found)
-    return found
+    return report_evaluation(models, benchmarks, found, config)

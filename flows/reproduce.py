@@ -29,6 +29,6 @@ def reproduce(config: ReproduceConfig = POCKET) -> Reproduction:
         models.append(ModelUnderTest(label="denoising", stored=plain))
     grounded = finetune(curated.dataset, config.finetune, "grounded")
     models.append(ModelUnderTest(label="grounded", stored=grounded))
-    scores = evaluate(models, config.evaluate).scores
+    found = evaluate(models, config.evaluate)
     attention = draw_attention(models, config.evaluate)
-    return compare_models(curated, models, scores, attention, config)
+    return compare_models(curated, models, found, attention, config)

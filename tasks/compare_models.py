@@ -1,5 +1,6 @@
 """Stage `report`: what a reproduction shows, on one page."""
 
+import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,19 +11,16 @@ from pydantic import BaseModel, ConfigDict
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from data_schemas.manifest import Manifest
-from data_schemas.results import MultiGenResult
 from tasks.cards import close_stage, format_figure, link_to_report
 from tasks.draw_attention import SHEETS
 from tasks.draw_dataset_card import CuratedSet
-from tasks.generate_images import IMAGES_NAME, INDEX_NAME
+from tasks.evaluation import Evaluation
 from tasks.model_under_test import ModelUnderTest
-from tasks.result_cells import result_cells
+from tasks.report_evaluation import REPORT_NAME, SECTIONS, SECTIONS_NAME, SHEET_NAME
 from tasks.score_images import BenchmarkScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
+from tokencompose_core.reports.page import Figures, Section, facts_table, figure, render_page
 from tokencompose_core.store.content_store import Store
-
-REPORT_NAME = "report.html"
-_NUM_PROMPTS = 8
 
 
 class Reproduction(BaseModel):
@@ -33,30 +31,32 @@ class Reproduction(BaseModel):
     dataset: str
     dataset_report_path: str
     scores: list[BenchmarkScore]
+    models: list[ModelUnderTest]
     report_path: str
 
 
 class ReportSpec(Spec):
-    """Scores and models of a reproduction."""
+    """The data set, the models, and the page of their evaluation."""
 
     stage: ClassVar[str] = "report"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     dataset: str
     title_text: str
     models: list[ModelUnderTest]
-    scores: list[BenchmarkScore]
+    findings: Input
+    warnings: list[str]
     attention: Input
 
     def parts(self) -> dict[str, Any]:
-        """The data set, the models, their scores and images."""
+        """The data set, the models, and what their evaluation found."""
         return {
             "dataset": self.dataset,
             "title": self.title_text,
             "models": [[model.label, model.identity] for model in self.models],
-            "scores": [[s.label, s.benchmark, s.scored.digest] for s in self.scores],
+            "findings": self.findings.digest,
+            "warnings": self.warnings,
             "attention": self.attention.digest,
-            "images": [[part.digest for part in score.generated] for score in self.scores],
         }
 
 
@@ -64,88 +64,48 @@ class ReportSpec(Spec):
 def write_report(spec: ReportSpec) -> Manifest | State:
     """Write the page of a reproduction.
 
-    Reads: manifests of the data set, fine-tuned models, generated images.
+    Reads: the page of its evaluation, manifests of the data set and of fine-tuned models.
     Writes: `report.html`, which needs no other file, and `sheet.jpg`, the comparison on it.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from data_schemas.records import GeneratedImage
-        from tokencompose_core.evaluation.image_tar import read_images
-        from tokencompose_core.reports.charts import draw_success
-        from tokencompose_core.reports.contact_sheet import draw_sheet
-        from tokencompose_core.reports.page import Row, Section, figure, render_page
         from tokencompose_core.store.lineage import trace
-        from tokencompose_core.store.tables import read_table
 
-        pictures, labels = [], []
-        columns = {}
-        # Pictures are of the first benchmark; tables are of all.
-        pictured = [s for s in spec.scores if s.benchmark == spec.scores[0].benchmark]
-        for score in pictured:
-            part = score.generated[0].path(store)
-            columns[score.label] = read_images(part / IMAGES_NAME)
-            index = read_table(part / INDEX_NAME, GeneratedImage)
-        shown = [row for row in index if row.round == 0][:_NUM_PROMPTS]
-        for score in pictured:
-            for row in shown:
-                pictures.append(columns[score.label][row.image])
-                labels.append(f"{score.label}: {', '.join(row.categories)}")
-        sheet = draw_sheet(pictures, labels, columns=len(shown), side=128, label_lines=4)
-        sheet.save(folder / "sheet.jpg", quality=85)
-        sections = [Section("Same prompts, same noise", figures=[figure(folder / "sheet.jpg")])]
-        rows = []
-        several = len({s.benchmark for s in spec.scores}) > 1
-        for benchmark in dict.fromkeys(s.benchmark for s in spec.scores):
-            own = {s.label: s.result for s in spec.scores if s.benchmark == benchmark}
-            success = {n: r.success for n, r in own.items() if isinstance(r, MultiGenResult)}
-            if success:
-                rows += [
-                    Row(
-                        f"{label}, {benchmark}" if several else label,
-                        result_cells(result),
-                        result.num_images,
-                    )
-                    for label, result in own.items()
-                ]
-                picture = folder / f"success-{benchmark}.png"
-                draw_success(success, picture)
-                sections.append(
-                    Section(f"Success by category: {benchmark}", figures=[figure(picture)])
-                )
-            else:
-                facts = {
-                    f"{label}: {name}": cell
-                    for label, result in own.items()
-                    for name, cell in result_cells(result, intervals=True).items()
-                }
-                sections.append(Section(f"VISOR: {benchmark}", facts=facts))
+        findings = spec.findings.path(store)
+        shutil.copy(findings / SHEET_NAME, folder / SHEET_NAME)
+        sections = SECTIONS.validate_json((findings / SECTIONS_NAME).read_bytes())
         for model in spec.models:
             if model.stored is not None:
                 manifest = store.find(model.stored.key)
                 assert manifest is not None
-                names = [n for n in ("losses.png", "samples.jpg") if n in manifest.names()]
-                sections.append(
-                    Section(
-                        f"Fine-tuning: {model.label}",
-                        facts={k: format_figure(v) for k, v in manifest.facts.items()},
-                        figures=[figure(store.path(manifest, name)) for name in names],
-                    )
-                )
-        maps = [spec.attention.path(store) / name for name in SHEETS]
-        sections.append(
-            Section("Where nouns look, by layer, timestep and head", figures=[*map(figure, maps)])
-        )
-        sections += _data_sections(store, trace(store, spec.dataset), Section, figure)
-        page = render_page(spec.title_text, rows, sections)
+                sections.append(_training_section(store, model.label, manifest))
+        maps = [figure(spec.attention.path(store) / name) for name in SHEETS]
+        title = "Where nouns look, by layer, timestep and head"
+        sections.append(Section(title=title, parts=[Figures(urls=maps)]))
+        sections += _data_sections(store, trace(store, spec.dataset))
+        page = render_page(spec.title_text, spec.warnings, sections)
         (folder / REPORT_NAME).write_text(page, "utf-8")
-        return {"num_in": len(spec.scores), "num_out": len(spec.scores)}
+        return {"num_in": len(spec.models), "num_out": len(spec.models)}
 
     inputs = {model.lineage: model.identity for model in spec.models}
     inputs[spec.attention.key] = spec.attention.digest
+    inputs[spec.findings.key] = spec.findings.digest
     return reuse_or_publish(spec, write, inputs)
 
 
-def _data_sections(store: Store, manifests: list[Manifest], section_type, figure) -> list:
+def _training_section(store: Store, label: str, manifest: Manifest) -> Section:
+    """What a training measured, its curves and its samples."""
+    names = [name for name in ("losses.png", "samples.jpg") if name in manifest.names()]
+    return Section(
+        title=f"Fine-tuning: {label}",
+        parts=[
+            facts_table({name: format_figure(value) for name, value in manifest.facts.items()}),
+            Figures(urls=[figure(store.path(manifest, name)) for name in names]),
+        ],
+    )
+
+
+def _data_sections(store: Store, manifests: list[Manifest]) -> list[Section]:
     """What became of the samples, stage by stage, and pictures with their masks."""
     sections = []
     for stage in ("select", "rank", "parse", "mask", "shard"):
@@ -158,9 +118,11 @@ def _data_sections(store: Store, manifests: list[Manifest], section_type, figure
             for reason, count in manifest.rejected.items():
                 name = f"left out: {reason}"
                 facts[name] = str(int(facts.get(name, "0")) + count)
-        sheets = [m for m in own if "sheet.jpg" in m.names()][:1]
-        figures = [figure(store.path(manifest, "sheet.jpg")) for manifest in sheets]
-        sections.append(section_type(f"Data: {stage}", facts=facts, figures=figures))
+        sheets = [m for m in own if SHEET_NAME in m.names()][:1]
+        urls = [figure(store.path(manifest, SHEET_NAME)) for manifest in sheets]
+        sections.append(
+            Section(title=f"Data: {stage}", parts=[facts_table(facts), Figures(urls=urls)])
+        )
     return sections
 
 
@@ -178,17 +140,18 @@ def denoising_alone(config: FinetuneConfig) -> FinetuneConfig:
 def compare_models(
     curated: CuratedSet,
     models: list[ModelUnderTest],
-    scores: list[BenchmarkScore],
+    found: Evaluation,
     attention: Input,
     config: ReproduceConfig,
 ) -> Reproduction:
-    """Write the report of a reproduction."""
-    title = f"{config.curate.caption_set}, profile {config.profile}"
+    """Write the report of a reproduction: that of its evaluation, and how its models came about."""
+    assert found.report is not None  # every evaluation ends with it
     spec = ReportSpec(
         dataset=curated.dataset,
-        title_text=title,
+        title_text=f"{config.curate.caption_set}, profile {config.profile}",
         models=models,
-        scores=scores,
+        findings=found.report,
+        warnings=found.warnings,
         attention=attention,
     )
     outcomes = run_stage(write_report, [spec])
@@ -197,6 +160,7 @@ def compare_models(
     return Reproduction(
         dataset=curated.dataset,
         dataset_report_path=curated.report_path,
-        scores=scores,
+        scores=found.scores,
+        models=models,
         report_path=str(path),
     )

@@ -2,11 +2,11 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from data_schemas.quality_results import ClipScoreResult, QualityResult
 from tasks.measure_latency import ModelLatency
-from tasks.measure_quality import publish_quality
-from tasks.score_clip import publish_clip_scores
+from tasks.measure_quality import ModelQuality, publish_quality
+from tasks.score_clip import ModelClipScore, publish_clip_scores
 from tasks.score_images import BenchmarkScore, publish_table
+from tasks.stage import Input
 
 
 class Evaluation(BaseModel):
@@ -17,14 +17,20 @@ class Evaluation(BaseModel):
         qualities: A row a model and set of real images.
         clip_scores: A row a model and benchmark.
         latencies: A row a model.
+        warnings: Why some of it may say less than it seems to.
+        report: The stored page with all of it, and what it is made of.
+        report_path: Where the page lies.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scores: list[BenchmarkScore] = []
-    qualities: list[QualityResult] = []
-    clip_scores: list[ClipScoreResult] = []
+    qualities: list[ModelQuality] = []
+    clip_scores: list[ModelClipScore] = []
     latencies: list[ModelLatency] = []
+    warnings: list[str] = []
+    report: Input | None = None
+    report_path: str = ""
 
 
 def publish_evaluation(found: Evaluation) -> None:

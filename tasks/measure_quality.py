@@ -1,6 +1,7 @@
 """Stages `features` and `quality`: how far generated images are from real ones."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,6 +80,12 @@ class QualitySpec(Spec):
     def title(self) -> str:
         """Stage, model and reference set."""
         return f"quality {self.label} {self.benchmark}"
+
+
+class ModelQuality(QualityResult):
+    """FID and KID of a model, and its images, partition by partition."""
+
+    generated: list[Input]
 
 
 @task(name="extract-features", **STAGE_OPTIONS)
@@ -170,7 +177,7 @@ def compare_with_reference(spec: QualitySpec) -> Manifest | State:
 
 def measure_quality(
     model: ModelUnderTest, benchmark: Benchmark, generated: list[Input], config: EvaluateConfig
-) -> QualityResult:
+) -> ModelQuality:
     """Compare a model's images of captions with the images that the captions describe.
 
     Raises:
@@ -202,7 +209,8 @@ def measure_quality(
     resizing = describe_resizing(settings)
     close_stage(outcomes, subject, note=f"{settings.extractor.title}; {resizing}.")
     values = json.loads(open_store().path(outcomes[0].manifest, QUALITY_NAME).read_text("utf-8"))
-    return QualityResult(
+    return ModelQuality(
+        generated=generated,
         label=model.label,
         benchmark=benchmark.name,
         extractor=settings.extractor.title,
@@ -214,7 +222,7 @@ def measure_quality(
     )
 
 
-def publish_quality(results: list[QualityResult]) -> None:
+def publish_quality(results: Sequence[QualityResult]) -> None:
     """Publish FID and KID of all models as a card, if there are any."""
     if results:
         create_table_artifact(

@@ -1,6 +1,7 @@
 """Stages `clipscore` and `agreement`: how well generated images fit their prompts."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,6 +76,12 @@ class AgreementSpec(Spec):
     def title(self) -> str:
         """Stage, model and benchmark."""
         return f"agreement {self.label} {self.benchmark}"
+
+
+class ModelClipScore(ClipScoreResult):
+    """CLIPScore of a model, and the stored scores with one row an image."""
+
+    scored: Input
 
 
 @task(name="score-prompts", **STAGE_OPTIONS)
@@ -161,7 +168,7 @@ def average_scores(spec: AgreementSpec) -> Manifest | State:
 
 def score_clip(
     model: ModelUnderTest, benchmark: Benchmark, generated: list[Input], config: EvaluateConfig
-) -> ClipScoreResult:
+) -> ModelClipScore:
     """Score how well a model's images fit their prompts.
 
     Raises:
@@ -185,7 +192,8 @@ def score_clip(
     outcomes = run_stage(average_scores, [spec])
     close_stage(outcomes, subject, note=f"{settings.title}; {settings.convention}.")
     values = json.loads(open_store().path(outcomes[0].manifest, AGREEMENT_NAME).read_text("utf-8"))
-    return ClipScoreResult(
+    return ModelClipScore(
+        scored=Input.of(outcomes[0].manifest, SCORES_NAME),
         label=model.label,
         benchmark=benchmark.name,
         clip=settings.title,
@@ -195,7 +203,7 @@ def score_clip(
     )
 
 
-def publish_clip_scores(results: list[ClipScoreResult]) -> None:
+def publish_clip_scores(results: Sequence[ClipScoreResult]) -> None:
     """Publish the CLIPScore of all models as a card, if there are any."""
     if results:
         create_table_artifact(

@@ -1,7 +1,7 @@
 """How much a share of images depends on which prompts were asked."""
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float, Num
 
 from data_schemas.results import Interval
 
@@ -36,10 +36,39 @@ def share_intervals(
     Returns:
         Lower and upper end in percent for every figure; none if it might have had no case at all.
     """
+    return _inside(_resample(100 * hits, cases, num_resamples, seed, most_at_once), level)
+
+
+def difference_interval(
+    hits: Num[np.ndarray, "prompts 2"], cases: Num[np.ndarray, "prompts 2"]
+) -> Interval | None:
+    """Bootstrap interval of how much the second ratio is above the first.
+
+    Both are drawn together: what makes a prompt hard for both cancels out.
+
+    Args:
+        hits: For every prompt the sum of what was counted, of the first model and the second.
+        cases: For every prompt of how many.
+
+    Returns:
+        Lower and upper end; none if a ratio might have had no case at all.
+    """
+    ratios = _resample(hits, cases, _NUM_RESAMPLES, _SEED, _MOST_AT_ONCE)
+    return _inside(ratios[:, 1:] - ratios[:, :1], _LEVEL)[0]
+
+
+def _resample(
+    hits: Num[np.ndarray, "prompts figures"],
+    cases: Num[np.ndarray, "prompts figures"],
+    num_resamples: int,
+    seed: int,
+    most_at_once: int,
+) -> Float[np.ndarray, "resamples figures"]:
+    """Hits by cases of as many prompts as there are, drawn again and again."""
     rng = np.random.default_rng(seed)
     num_prompts = len(hits)
     step = max(1, most_at_once // num_prompts)
-    shares = []
+    ratios = []
     for start in range(0, num_resamples, step):
         rows = min(step, num_resamples - start)
         drawn = rng.integers(num_prompts, size=(rows, num_prompts))
@@ -47,7 +76,11 @@ def share_intervals(
         times = np.bincount(drawn.ravel(), minlength=rows * num_prompts).astype(float)
         times = times.reshape(rows, num_prompts)
         with np.errstate(invalid="ignore"):
-            shares.append(100 * (times @ hits) / (times @ cases))
+            ratios.append((times @ hits) / (times @ cases))
+    return np.concatenate(ratios)
+
+
+def _inside(values: Float[np.ndarray, "resamples figures"], level: float) -> list[Interval | None]:
     tail = (1 - level) / 2
-    ends = np.quantile(np.concatenate(shares), [tail, 1 - tail], axis=0).T
+    ends = np.quantile(values, [tail, 1 - tail], axis=0).T
     return [None if np.isnan(low) else (float(low), float(high)) for low, high in ends]

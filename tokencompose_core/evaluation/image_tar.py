@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,18 @@ def write_images(
             on_batch(len(records))
 
 
-def iterate_images(path: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Names and images that `write_images` wrote, in its order, one in memory at a time."""
+def iterate_images(
+    path: Path, names: Collection[str] | None = None
+) -> Iterator[tuple[str, Image.Image]]:
+    """Names and images that `write_images` wrote, in its order, one in memory at a time.
+
+    Args:
+        path: The tar.
+        names: Those that are wanted, if not all are; no other is decoded.
+    """
     for record in webdataset.WebDataset(str(path), shardshuffle=False):
-        yield record["__key__"], Image.open(io.BytesIO(record["png"])).convert("RGB")
+        if names is None or record["__key__"] in names:
+            yield record["__key__"], Image.open(io.BytesIO(record["png"])).convert("RGB")
 
 
 def read_images(path: Path) -> dict[str, Image.Image]:

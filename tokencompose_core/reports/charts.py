@@ -48,20 +48,3 @@ def draw_losses(
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
-
-
-def draw_success(success: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Draw how often each category was found, for every model, as grouped bars."""
-    categories = sorted({name for values in success.values() for name in values})
-    width = 0.8 / len(success)
-    figure, axis = plt.subplots(figsize=(12, 3), dpi=80)
-    for number, (label, values) in enumerate(success.items()):
-        places = [i + width * number for i in range(len(categories))]
-        axis.bar(places, [values.get(name, 0.0) for name in categories], width, label=label)
-    axis.set_xticks([i + 0.4 - width / 2 for i in range(len(categories))], categories)
-    axis.tick_params(axis="x", labelrotation=40, labelsize=8)
-    axis.set_ylabel("found, % of images", fontsize=8)
-    axis.legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)

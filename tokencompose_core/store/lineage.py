@@ -1,11 +1,16 @@
 """What an output was made from."""
 
 from data_schemas.manifest import Manifest
-from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.content_store import Check, Store
 
 
-def trace(store: Store, key: str) -> list[Manifest]:
+def trace(store: Store, key: str, check: Check | None = None) -> list[Manifest]:
     """The manifests of an output and of all stored outputs that it was made from, nearest first.
+
+    Args:
+        store: Where they lie.
+        key: The output.
+        check: How each is checked; as the store does unless it is given.
 
     Raises:
         FileNotFoundError: If the output itself is not in the store.
@@ -16,7 +21,7 @@ def trace(store: Store, key: str) -> list[Manifest]:
         current = waiting.pop(0)
         if current in manifests:
             continue
-        manifest = store.find(current)
+        manifest = store.find(current, check)
         if manifest is None:
             if current == key:
                 raise FileNotFoundError(f"{key} is not in the store {store.root}, or damaged")

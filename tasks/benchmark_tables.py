@@ -1,0 +1,204 @@
+"""Tables of MultiGen and VISOR: models, what was published, and how models differ."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from data_schemas.published import NUM_OBJECTS, PUBLISHED
+from data_schemas.records import ScoredImage
+from data_schemas.results import MultiGenResult, VisorResult
+from tasks.benchmarks import Benchmark
+from tasks.result_cells import AnyResult, result_cells
+from tokencompose_core.evaluation.paired import (
+    Difference,
+    compare_images,
+    count_multigen,
+    count_visor,
+)
+from tokencompose_core.evaluation.vocabularies import list_categories
+from tokencompose_core.reports.page import Chart, Row, Table
+
+MOST_CHARTED = 6
+_MOST_PAIRS = 12
+_SCORE_NOTES = {
+    "multigen": "MGk: share of images with at least k of the categories of their prompt, in"
+    " percent; in round brackets the population standard deviation over rounds, in square ones the"
+    " 95 % interval over prompts (bootstrap).",
+    "visor": "OA: share of images with both categories, in percent. Of all images (uncond) and of"
+    " those with both (cond) the share in the relation asked for; VISORn: share of prompts with at"
+    " least n such images. In square brackets the 95 % interval over prompts (bootstrap).",
+}
+QUOTED_NOTE = (
+    "Rows in italics were published, for all prompts of the paper; they are no run of this project."
+)
+DIFFERENCE_NOTE = (
+    "To {first}, on the same prompts and noise, of images that neither had blanked. In brackets the"
+    " 95 % interval over prompts (paired bootstrap); * marks one that excludes zero. p: exact"
+    " two-sided sign test over the prompts that differ. Each holds by itself: of twenty comparisons"
+    " one is marked by chance."
+)
+
+
+def score_table(benchmark: Benchmark, results: Mapping[str, AnyResult]) -> Table:
+    """What a benchmark says of all models, and what was published for it."""
+    cells = {label: result_cells(own, intervals=True) for label, own in results.items()}
+    names = list(next(iter(cells.values())))
+    rows = [
+        Row(
+            cells=[
+                label,
+                *(cell.replace(" [", "\n[") for cell in cells[label].values()),
+                str(own.num_images),
+                str(own.num_blanked),
+            ]
+        )
+        for label, own in results.items()
+    ]
+    quoted = [
+        Row(cells=[label, *(own.get(name, "") for name in names), "", ""], is_quoted=True)
+        for label, own in published_cells(benchmark).items()
+    ]
+    assert benchmark.kind != "quality"
+    return Table(
+        columns=["model", *names, "images", "blanked"],
+        rows=rows + quoted,
+        notes=[_SCORE_NOTES[benchmark.kind], *([QUOTED_NOTE] if quoted else [])],
+    )
+
+
+def published_cells(benchmark: Benchmark) -> dict[str, dict[str, str]]:
+    """Published figures of a benchmark by model and column; none for prompts of another kind."""
+    if benchmark.kind == "visor":
+        # Of its figures the paper has OA alone, by an OWL-ViT.
+        detector = benchmark.detector
+        same = detector is not None and detector.architecture == "owlvit"
+        if not same or not set(benchmark.vocabulary) <= set(list_categories("coco")):
+            return {}
+        return {model.label: {"OA": f"{model.object_accuracy:.1f}"} for model in PUBLISHED}
+    name = benchmark.name.removeprefix("multigen-")
+    if benchmark.kind != "multigen" or name not in PUBLISHED[0].multigen:
+        return {}
+    if not set(benchmark.vocabulary) <= set(list_categories(name)) or any(
+        len(prompt.categories) != NUM_OBJECTS for prompt in benchmark.prompts
+    ):
+        return {}
+    return {
+        model.label: {
+            f"MG{k}": f"{value:.1f} ({deviation:.1f})"
+            for k, (value, deviation) in model.multigen[name].items()
+        }
+        for model in PUBLISHED
+    }
+
+
+def difference_table(
+    results: Mapping[str, AnyResult], scored: Mapping[str, Sequence[ScoredImage]]
+) -> Table:
+    """How every model differs from the first one."""
+    first, *others = results
+    result = results[first]
+    count = (
+        partial(count_multigen, shares=sorted(result.mean))
+        if isinstance(result, MultiGenResult)
+        else count_visor
+    )
+    return make_difference_table(
+        first, {label: compare_images(scored[first], scored[label], count) for label in others}
+    )
+
+
+def make_difference_table(
+    first: str, differences: Mapping[str, Mapping[str, Difference | None]]
+) -> Table:
+    """A table of differences by model and figure."""
+    names = list(next(iter(differences.values())))
+    return Table(
+        title=f"Difference to {first}",
+        columns=["model", *names],
+        rows=[
+            Row(cells=[label, *(difference_cell(own[name]) for name in names)])
+            for label, own in differences.items()
+        ],
+        notes=[DIFFERENCE_NOTE.format(first=first)],
+    )
+
+
+def difference_cell(difference: Difference | None) -> str:
+    """A difference with its interval and p, a line each."""
+    if difference is None:
+        return "-"
+    lines = [f"{difference.value:+.1f}" + (" *" if difference.excludes_zero else "")]
+    if difference.interval is not None:
+        lines.append(f"[{difference.interval[0]:+.1f}, {difference.interval[1]:+.1f}]")
+    if difference.p_value is not None:
+        small = difference.p_value < 0.001
+        lines.append("p < 0.001" if small else f"p {difference.p_value:.3f}")
+    return "\n".join(lines)
+
+
+def success_chart(results: Mapping[str, MultiGenResult]) -> Chart:
+    """How often each category was found, those that the first model finds least on top."""
+    charted = _charted(results)
+    first = next(iter(charted.values())).success
+    names = sorted({name for own in charted.values() for name in own.success})
+    return Chart(
+        title="Success by category",
+        labels=list(charted),
+        rows=[
+            (name, [own.success.get(name) for own in charted.values()])
+            for name in sorted(names, key=lambda name: (first.get(name, 0.0), name))
+        ],
+        notes=["Found, in percent of the images that were asked for the category."],
+    )
+
+
+def confusion_table(results: Mapping[str, MultiGenResult]) -> Table:
+    """What was found, and not asked for, in images that lack a category."""
+    charted = _charted(results)
+    counts = {
+        label: Counter(
+            {(lost, met): n for lost, own in r.confusion.items() for met, n in own.items()}
+        )
+        for label, r in charted.items()
+    }
+    total = sum(counts.values(), Counter())
+    pairs = sorted(total, key=lambda pair: (-total[pair], pair))[:_MOST_PAIRS]
+    return Table(
+        title="Found instead",
+        columns=["missed", "found", *charted],
+        rows=[
+            Row(
+                cells=[
+                    *pair,
+                    *(
+                        _share(counts[n][pair], r.missed.get(pair[0], 0))
+                        for n, r in charted.items()
+                    ),
+                ]
+            )
+            for pair in pairs
+        ],
+        notes=[
+            "In how many images a category was missed and another one found that nobody asked for,"
+            " of those in which it was missed; the most frequent pairs."
+            if pairs
+            else "Where a category was missed, no other of the benchmark was found."
+        ],
+    )
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} of {total}"
+
+
+def _charted(results: Mapping[str, MultiGenResult]) -> dict[str, MultiGenResult]:
+    """All models, or the first and the last if they are too many for one chart."""
+    labels = list(results)
+    if len(labels) > MOST_CHARTED:
+        labels = [labels[0], labels[-1]]
+    return {label: results[label] for label in labels}
+
+
+def multigen_results(results: Mapping[str, AnyResult]) -> dict[str, MultiGenResult]:
+    """Those that are of MultiGen."""
+    return {label: own for label, own in results.items() if not isinstance(own, VisorResult)}
