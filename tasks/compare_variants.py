@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,12 +24,15 @@ from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import read_table
 
+Table = list[list[str]]
+"""Column names, then rows."""
+
 REPORT_NAME = "report.html"
 TABLES_NAME = "tables.json"
 NOTES = (
     "MGk: share of images with at least k of the categories of their prompt, in percent; in"
     " brackets the 95 % interval over prompts and training seeds (bootstrap; the same prompts and"
-    " noise for all). A difference is to the first row; * marks one whose interval excludes zero.",
+    " noise for all). * marks a difference whose interval excludes zero.",
     "Inside: share of the nouns' attention that falls inside their masks; it and the denoising loss"
     " are measured on samples that were held out, as a mean over training seeds.",
     "Paper: what it reports for Stable Diffusion 1.4 on its own prompts.",
@@ -45,11 +49,11 @@ class Training(BaseModel):
 
 
 class Ablation(BaseModel):
-    """What a run of `ablate` made: for each study its columns and rows."""
+    """What a run of `ablate` made: for each study its scores, and their differences."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tables: dict[str, list[list[str]]]
+    tables: dict[str, list[Table]]
     report_path: str
 
 
@@ -59,6 +63,7 @@ class VariantResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str
+    reference: bool
     published: dict[str, float]
     trained: list[Input]
     scored: list[Input]
@@ -68,7 +73,7 @@ class AblationSpec(Spec):
     """All variants of some studies on one set of prompts."""
 
     stage: ClassVar[str] = "ablation"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     title_text: str
     num_objects: int
@@ -83,6 +88,7 @@ class AblationSpec(Spec):
                 name: [
                     {
                         "label": variant.label,
+                        "reference": variant.reference,
                         "published": variant.published,
                         "trained": [model.digest for model in variant.trained],
                         "scored": [score.digest for score in variant.scored],
@@ -136,7 +142,8 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
                 )
                 for variant in variants
             }
-            scores = compare_variants(counts, variants[0].label, num_objects=spec.num_objects)
+            reference = next((v.label for v in variants if v.reference), variants[0].label)
+            scores = compare_variants(counts, reference, num_objects=spec.num_objects)
             published = {
                 variant.label: {int(key[2:]): value for key, value in variant.published.items()}
                 for variant in variants
@@ -157,13 +164,21 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
                 published,
                 chart,
             )
+            trained = [store.find(model.key) for v in variants for model in v.trained]
             facts = {
-                variant.label: _held_out([store.find(model.key) for model in variant.trained])
+                variant.label: _held_out(
+                    [store.find(model.key) for model in variant.trained], "after"
+                )
+                if variant.trained
+                # That of the model which all trainings start from.
+                else _held_out(trained, "before")
                 for variant in variants
             }
-            tables[name] = _table(scores, published, facts)
-            columns, *rows = tables[name]
-            studies.append({"name": name, "columns": columns, "rows": rows, "chart": figure(chart)})
+            tables[name] = [
+                _score_table(scores, published, facts),
+                _difference_table(scores, reference),
+            ]
+            studies.append({"name": name, "tables": tables[name], "chart": figure(chart)})
         (folder / TABLES_NAME).write_text(json.dumps(tables, indent=1), "utf-8")
         page = render("ablation_page.html", title=spec.title_text, studies=studies, notes=NOTES)
         (folder / REPORT_NAME).write_text(page, "utf-8")
@@ -187,44 +202,46 @@ def _read_counts(folder: Path) -> Int[np.ndarray, "prompts rounds"]:
     return np.array([row.num_found for row in rows]).reshape(-1, num_rounds)
 
 
-def _held_out(manifests: Sequence[Manifest | None]) -> dict[str, float]:
-    """Means over training seeds of what was measured on held-out samples."""
-    from statistics import fmean
-
+def _held_out(manifests: Sequence[Manifest | None], when: str) -> dict[str, float]:
+    """Means over trainings of what was measured on held-out samples, before or after."""
     found = [manifest.facts for manifest in manifests if manifest is not None]
     return {
-        name: fmean(float(facts[f"{name} (held out, after)"]) for facts in found)
+        name: fmean(float(facts[f"{name} (held out, {when})"]) for facts in found)
         for name in ("inside", "denoising")
-        if found and all(f"{name} (held out, after)" in facts for facts in found)
+        if found and all(f"{name} (held out, {when})" in facts for facts in found)
     }
 
 
-def _table(scores: Mapping, published: Mapping, facts: Mapping) -> list[list[str]]:
-    """Column names, then a row for each variant."""
-    first = next(iter(scores))
-    shares = sorted(scores[first].score)
-    columns = ["variant", "seeds", "images"]
-    columns += [f"MG{k}" for k in shares]
-    columns += [f"MG{k} difference" for k in shares if k < max(shares)]
-    columns += ["inside", "denoising", *[f"paper MG{k}" for k in shares if any(published.values())]]
-    table = [columns]
+def _score_table(scores: Mapping, published: Mapping, facts: Mapping) -> Table:
+    """Column names, then a row for each variant, and below it what the paper says of it."""
+    shares = sorted(next(iter(scores.values())).score)
+    table = [["variant", "seeds", "images", *(f"MG{k}" for k in shares), "inside", "denoising"]]
     for label, score in scores.items():
         row = [label, str(score.num_seeds), str(score.num_images)]
         row += [f"{(e := score.score[k]).value:.1f} [{e.low:.1f}, {e.high:.1f}]" for k in shares]
-        for k in shares:
-            if k < max(shares):
-                e = score.difference[k]
-                mark = "*" if e.excludes_zero else ""
-                row.append(
-                    "" if label == first else f"{e.value:+.1f} [{e.low:+.1f}, {e.high:+.1f}]{mark}"
-                )
         row += [
             f"{facts[label][name]:.4f}" if name in facts[label] else ""
             for name in ("inside", "denoising")
         ]
-        if any(published.values()):
-            row += [f"{published[label][k]:.1f}" if k in published[label] else "" for k in shares]
         table.append(row)
+        if published[label]:
+            own = [f"{published[label][k]:.1f}" if k in published[label] else "" for k in shares]
+            table.append(["(paper)", "", "", *own, "", ""])
+    return table
+
+
+def _difference_table(scores: Mapping, reference: str) -> Table:
+    """Column names, then a row for each variant but the one that others are held to."""
+    shares = sorted(scores[reference].score)
+    table = [[f"difference to {reference}", *(f"MG{k}" for k in shares)]]
+    for label, score in scores.items():
+        if label != reference:
+            row = [label]
+            for k in shares:
+                e = score.difference[k]
+                mark = " *" if e.excludes_zero else ""
+                row.append(f"{e.value:+.1f} [{e.low:+.1f}, {e.high:+.1f}]{mark}")
+            table.append(row)
     return table
 
 
@@ -250,6 +267,7 @@ def compare_variants(
         )
         return VariantResult(
             label=variant.label,
+            reference=variant.reference,
             published=variant.published,
             trained=[trained for label in own if (trained := stored[label]) is not None],
             scored=[scored[label].scored for label in own],
@@ -273,8 +291,9 @@ def compare_variants(
     return Ablation(tables=tables, report_path=str(path))
 
 
-def _markdown(name: str, table: list[list[str]]) -> str:
-    columns, *rows = table
-    lines = [f"## {name}", "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+def _markdown(name: str, tables: list[Table]) -> str:
+    lines = [f"## {name}"]
+    for columns, *rows in tables:
+        lines += ["", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)

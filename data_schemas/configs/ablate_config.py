@@ -19,6 +19,9 @@ class Variant(Settings):
 
     label: Annotated[str, Field(pattern=r"^[a-z0-9 ,_+-]+$")]
     frozen: Annotated[bool, Field(description="Not fine-tuned: the base model as it is.")] = False
+    reference: Annotated[
+        bool, Field(description="Others are held to it; the first one if none is.")
+    ] = False
     changes: Annotated[
         dict[str, Any],
         Field(
@@ -42,7 +45,7 @@ class AblateConfig(FlowConfig):
     run: Annotated[list[str], Field(min_length=1, description="Which of the studies.")]
     studies: Annotated[
         dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], list[Variant]],
-        Field(description="Tables of variants by name; the first row is what others are held to."),
+        Field(description="Tables of variants by name."),
     ]
     prompts: Annotated[
         str, Field(description="The set of evaluate.multigen that variants are compared on.")
