@@ -159,7 +159,7 @@ def _same_noise(
         label: read_pictures(store, parts, shown)
         for label, parts in generated_images(benchmark, found).items()
     }
-    return draw_grid("Same prompts, same noise", shown, pictures, scored, [])
+    return draw_grid("Same prompts, same noise", shown, pictures, scored)
 
 
 def _clip_section(

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
 from tasks.devices import Device, resolve_device
+from tasks.finetune_unet import MODEL_FOLDER
 from tasks.stage import Input, open_store
 from tokencompose_core.checkpoints.locate import identity, local_or_hub, require
 from tokencompose_core.store.content_store import Store
@@ -18,14 +19,27 @@ if TYPE_CHECKING:
     from tokencompose_core.evaluation.generate import Sampler
 
 
+def _find_stored(stored: Any) -> Any:
+    """What a key of the store stands for: the model of that fine-tuning."""
+    if not isinstance(stored, str):
+        return stored
+    manifest = open_store().find(stored)
+    if manifest is None or not manifest.names("model_index.json"):
+        raise ValueError(
+            f"the store {open_store().root} has no model {stored!r}; the flow `finetune` returns"
+            " its key, and the card of its stage shows it"
+        )
+    return Input.of(manifest, MODEL_FOLDER)
+
+
 class ModelUnderTest(BaseModel):
-    """A Stable Diffusion to evaluate.
+    """A Stable Diffusion to evaluate, by its name or out of the store.
 
     Attributes:
         label: Names it in tables and pictures; a model that is evaluated beside it has another.
         name: Folder or hub name for `from_pretrained`.
         revision: Commit of a hub model.
-        stored: One of the store's, in place of a name.
+        stored: One of the store's, in place of a name; its key is enough.
         lora: File or folder of LoRA layers that `load_lora_weights` takes; added to its weights.
     """
 
@@ -34,8 +48,18 @@ class ModelUnderTest(BaseModel):
     label: str
     name: str = ""
     revision: str = ""
-    stored: Input | None = None
+    stored: Annotated[
+        Input | None, BeforeValidator(_find_stored, json_schema_input_type=Input | str | None)
+    ] = None
     lora: str = ""
+
+    @model_validator(mode="after")
+    def _is_one_model(self) -> Self:
+        if bool(self.name) == (self.stored is not None):
+            raise ValueError(
+                f"model {self.label!r}: give either its name, or stored with its key in the store"
+            )
+        return self
 
     @property
     def identity(self) -> str:

@@ -43,7 +43,7 @@ def draw_grid(
     shown: Sequence[Shown],
     pictures: Mapping[str, Mapping[str, "Image"]],
     scored: Mapping[str, Sequence[ScoredImage]],
-    notes: Sequence[str],
+    changes: Sequence[ChangedPrompt] = (),
 ) -> Grid:
     """Set images of the same prompts and noise below each other.
 
@@ -52,7 +52,7 @@ def draw_grid(
         shown: Prompts and rounds.
         pictures: Images of every model by name.
         scored: What was found in the images of every model, if they were looked at.
-        notes: Below the grid.
+        changes: How the models differ on each, if that is why they are shown.
     """
     rows = []
     for label, own in pictures.items():
@@ -69,12 +69,14 @@ def draw_grid(
                 ],
             )
         )
-    return Grid(
-        title=title,
-        columns=[prompt.text for prompt, _ in shown],
-        rows=rows,
-        notes=list(notes),
-    )
+    columns = [prompt.text for prompt, _ in shown]
+    if changes:
+        columns = [
+            f"{text}\n{change.change:+.2g} categories"
+            for text, change in zip(columns, changes, strict=True)
+        ]
+    notes = ["Categories an image, mean over rounds; shown is a round that differs most."]
+    return Grid(title=title, columns=columns, rows=rows, notes=notes if changes else [])
 
 
 def draw_changes(
@@ -99,14 +101,10 @@ def draw_changes(
                     shown,
                     pictures,
                     scored,
-                    [f"Categories in an image, mean over rounds: {_list_changes(changes)}."],
+                    changes,
                 )
             )
     return grids
-
-
-def _list_changes(changes: Sequence[ChangedPrompt]) -> str:
-    return ", ".join(f"{change.change:+.2g}" for change in changes)
 
 
 def _name(prompt: Prompt, number: int) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -10,11 +12,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.records import ScoredImage
 from data_schemas.results import MultiGenResult, VisorResult
+from flows.compare import compare
 from flows.evaluate import evaluate
 from tasks.benchmarks import list_benchmarks
 from tasks.generate_images import ModelUnderTest
 from tasks.score_images import IMAGES_TABLE_NAME
 from tasks.stage import open_store
+from tests.tiny_models import write_model
 from tokencompose_core.store.tables import read_table
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -25,6 +29,7 @@ SMALL = {
     "visor": {"num_prompts": 3, "num_images_per_prompt": 2},
     "sampler": {"num_inference_steps": 2},
 }
+BASE = ModelUnderTest(label="base", name="pocket:stable_diffusion")
 
 
 def table(key: str) -> list[dict]:
@@ -40,9 +45,7 @@ def table(key: str) -> list[dict]:
 
 def test_both_kinds_are_scored_and_their_images_kept(store_dir):
     config = EvaluateConfig.load(**SMALL)
-    visor, multigen = evaluate(
-        [ModelUnderTest(label="base", name="pocket:stable_diffusion")], config
-    )
+    visor, multigen = evaluate([BASE], config).scores
     assert isinstance(visor.result, VisorResult)
     assert isinstance(multigen.result, MultiGenResult)
     assert (visor.benchmark, multigen.benchmark) == ("visor", "multigen-pocket")
@@ -54,6 +57,37 @@ def test_both_kinds_are_scored_and_their_images_kept(store_dir):
     assert 100 * sum(r.num_found == 2 for r in rows) / 6 == visor.result.object_accuracy.percent
     assert [row["prompts"] for row in table("visor")] == ["visor"]
     assert "MG5" in table("multigen")[0]
+
+
+def test_two_models_side_by_side_on_one_page(store_dir, tmp_path):
+    config = EvaluateConfig.load(**SMALL | {"benchmarks": ["multigen", "clip_score"]})
+    tiny = ModelUnderTest(label="tiny <b>", name=str(write_model(tmp_path / "tiny", "sd1")))
+    found = compare(BASE, tiny, config)
+    assert [score.label for score in found.scores] == ["base", "tiny <b>"]
+    page = Path(found.report_path).read_text()
+    for heading in (
+        "MultiGen: pocket",
+        "Difference to base",
+        "Same prompts, same noise",
+        "Success by category",
+        "Found instead",
+        "CLIPScore",
+        "What models were trained on",
+    ):
+        assert re.search(rf"<h[23][^>]*>{heading}</h[23]>", page), heading
+    assert "tiny &lt;b&gt;" in page
+    assert "tiny <b>" not in page
+    # Two prompts of two models, and the largest changes among them.
+    assert 4 <= page.count("data:image/jpeg") <= 12
+    assert list_benchmarks(config)[0].digest[:12] in page
+    # A model alone is computed anew in nothing but its page.
+    before = {path.name for path in store_dir.glob("*-v*")}
+    alone = evaluate([BASE], config)
+    made = {
+        path.name.partition("-")[0] for path in store_dir.glob("*-v*") if path.name not in before
+    }
+    assert made == {"findings"}
+    assert "Difference to" not in Path(alone.report_path).read_text()
 
 
 def test_what_a_benchmark_asks_for():

@@ -46,6 +46,28 @@ def test_profile_that_is_not_there_is_named_with_those_that_are(capsys):
     assert "paper, pocket" in error
 
 
+@pytest.mark.parametrize(
+    ("flow", "config", "message"),
+    [
+        ("evaluate", {}, "models: Field required"),
+        ("compare", {"a": {"label": "base", "name": "x"}}, "b: Field required"),
+        (
+            "compare",
+            {"a": {"label": "x", "name": "x"}, "b": {"label": "y", "stored": "finetune-v1-0"}},
+            "b.stored: Value error, the store",
+        ),
+        (
+            "evaluate",
+            {"models": [{"label": "x", "name": "x"}], "config": {"sampler": {"steps": 3}}},
+            "config.sampler.steps: Extra inputs are not permitted",
+        ),
+    ],
+)
+def test_models_that_cannot_be_are_named(flow, config, message, capsys, store_dir):
+    assert main([flow, "--config", json.dumps(config)]) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
 def released(folder: Path) -> list[str]:
     """Two prompts and what was detected in two images of each, as MultiGen's code writes it."""
     entry = {"num_objects": 2, "obj_1_attributes": ["cat"], "obj_2_attributes": ["cup"], "text": ""}

@@ -67,7 +67,7 @@ class Grid(Part):
     """Pictures of the same thing below each other.
 
     Attributes:
-        columns: What each column shows.
+        columns: What each column shows; a second line stands out.
         rows: A label, and a picture for each column.
     """
 

@@ -1,0 +1,130 @@
+"""What the command line prints when a flow has ended."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from flows.local_server import ui_url
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tasks.compare_models import Reproduction
+    from tasks.compare_variants import Ablation
+    from tasks.draw_dataset_card import CuratedSet
+    from tasks.evaluation import Evaluation
+    from tasks.score_images import BenchmarkScore
+
+
+def print_reproduction(result: "Reproduction", run: "UUID | None") -> None:
+    """The scores of all models, and where everything lies."""
+    _print_scores(result.scores)
+    print(f"\nreport    {_from_here(result.report_path)}")
+    print(f"data set  {result.dataset}")
+    print(f"its card  {_from_here(result.dataset_report_path)}")
+    for model in result.models:
+        if model.stored is not None:
+            print(f"model     {model.stored.key}  {model.label}")
+    print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
+
+
+def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
+    """All figures of all models, and where their page lies."""
+    _print_scores(found.scores)
+    if found.qualities:
+        print(f"\n{'model':12}{'FID':>9}{'KID':>20}{'images':>9}  real images, features")
+    for own in found.qualities:
+        kid = f"{own.kid:.4g} ({own.kid_deviation:.2g})"
+        print(
+            f"{own.label:12}{own.fid:>9.2f}{kid:>20}{own.num_images:>9}"
+            f"  {own.num_reference} of {own.benchmark}, {own.extractor}"
+        )
+    if found.clip_scores:
+        print(f"\n{'model':12}{'CLIPScore':>16}{'images':>9}  prompts, convention")
+    for score in found.clip_scores:
+        mean = f"{score.mean:.2f} ({score.deviation:.2f})"
+        print(
+            f"{score.label:12}{mean:>16}{score.num_images:>9}"
+            f"  {score.benchmark}, {score.convention} by {score.clip}"
+        )
+    if found.latencies:
+        print(f"\n{'model':12}{'seconds an image':>18}{'images':>9}  machine")
+    for latency in found.latencies:
+        seconds = f"{latency.mean:.3g} ({latency.deviation:.2g})"
+        print(f"{latency.label:12}{seconds:>18}{latency.num_images:>9}  {latency.machine}")
+    print(f"\nreport    {_from_here(found.report_path)}")
+    print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
+
+
+def print_ablation(made: "Ablation") -> None:
+    """Scores of all variants and their differences, study by study."""
+    for study, tables in made.tables.items():
+        print(f"\n{study}: MultiGen, percent, with 95 % intervals over prompts and training seeds")
+        for table in tables:
+            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+            print()
+            for row in table:
+                cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
+                print("  ".join(cells).rstrip())
+    print(f"\nreport    {_from_here(made.report_path)}")
+
+
+def print_set(made: "CuratedSet") -> None:
+    """Where a data set and its card lie."""
+    print(f"\nreport    {_from_here(made.report_path)}")
+    print(f"data set  {made.dataset}")
+
+
+def print_plan(rows: Sequence[Sequence[str]]) -> None:
+    """What there is, what is to do, and why."""
+    from tasks.publish_plan import COLUMNS, NOTES
+
+    print()
+    for stage, there, *to_do, why in [COLUMNS, *rows]:
+        print(f"{stage:9}{there:>6}{to_do[0]:>12}{to_do[1]:>8}  {why}".rstrip())
+    print()
+    for note in NOTES:
+        print(fill(note, 96))
+
+
+def print_figures(report) -> None:
+    """Figures of the pocket models with their limits."""
+    print(f"\n{'model':17}{'figure':38}{'value':>8}  {'limits':>12}{'cases':>7}")
+    for figure in report.figures:
+        limits = f"{figure.low:g} to {figure.high:g}"
+        mark = "" if figure.reached else "  MISSED"
+        print(
+            f"{figure.model:17}{figure.name:38}{figure.value:8.3f}  {limits:>12}"
+            f"{figure.count:7}{mark}"
+        )
+    print(f"\npictures  {report.folder}")
+
+
+def print_released(result) -> None:
+    """MultiGen of released detections, with both conventions of the deviation."""
+    print(f"MultiGen of {result.num_images} images, in percent; deviations over rounds")
+    print(f"\n{'':5}{'mean':>8}{'population':>12}{'sample':>8}  95 % interval over prompts")
+    for k, mean in result.mean.items():
+        sample, ends = result.sample_deviation[k], result.interval[k]
+        print(
+            f"MG{k:<3}{mean:8.2f}{result.deviation[k]:12.2f}"
+            + (f"{'-':>8}" if sample is None else f"{sample:8.2f}")
+            + ("" if ends is None else f"  {ends[0]:.2f} to {ends[1]:.2f}")
+        )
+
+
+def _print_scores(scores: "Sequence[BenchmarkScore]") -> None:
+    from tasks.result_cells import table_lines
+
+    benchmarks = list(dict.fromkeys(score.benchmark for score in scores))
+    for benchmark in benchmarks:
+        rows = [(s.label, s.result) for s in scores if s.benchmark == benchmark]
+        subject = benchmark if len(benchmarks) > 1 else ""
+        print("", *table_lines(rows, subject), sep="\n")
+
+
+def _from_here(path: str) -> str:
+    """A path as one would type it, if it lies below the working directory."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

@@ -1,0 +1,127 @@
+"""Tables of an evaluation's page, from results by hand."""
+
+import pytest
+
+from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
+from data_schemas.records import ClipScoredImage
+from data_schemas.results import MultiGenResult
+from tasks.benchmark_tables import (
+    confusion_table,
+    difference_cell,
+    published_cells,
+    score_table,
+    success_chart,
+)
+from tasks.benchmarks import Benchmark
+from tasks.quality_tables import clip_difference, latency_table
+from tokencompose_core.evaluation.paired import Difference
+from tokencompose_core.evaluation.prompts import Prompt
+
+FIVE = ("cat", "cup", "kite", "boat", "car")
+CONFIG = EvaluateConfig.load()
+
+
+def benchmark(name, categories=FIVE, kind="multigen", architecture="owlv2") -> Benchmark:
+    detector: DetectorConfig = CONFIG.detector.model_copy(update={"architecture": architecture})
+    prompt = Prompt(0, "", tuple(categories), "above" if kind == "visor" else "")
+    return Benchmark(kind=kind, name=name, prompts=[prompt], num_rounds=1, detector=detector)
+
+
+def result(success, confusion, missed) -> MultiGenResult:
+    return MultiGenResult(
+        num_images=8,
+        num_blanked=1,
+        prompts_digest="",
+        mean={2: 50.0},
+        deviation={2: 1.0},
+        sample_deviation={2: None},
+        interval={2: (40.0, 60.0)},
+        success=success,
+        missed=missed,
+        confusion=confusion,
+    )
+
+
+BASE = result(
+    {"cat": 80.0, "cup": 10.0}, {"cat": {"dog": 3}, "cup": {"bowl": 4}}, {"cat": 5, "cup": 9}
+)
+OWN = result({"cat": 90.0, "cup": 60.0}, {"cat": {"dog": 2}}, {"cat": 2, "cup": 4})
+
+
+def test_published_rows_stand_beside_their_own_benchmark_only():
+    assert published_cells(benchmark("multigen-coco")) == {
+        "Stable Diffusion 1.4": {
+            "MG2": "90.7 (1.3)", "MG3": "50.7 (0.9)", "MG4": "11.7 (0.5)", "MG5": "0.9 (0.2)",
+        },
+        "TokenCompose": {
+            "MG2": "98.1 (0.4)", "MG3": "76.2 (1.0)", "MG4": "28.8 (0.9)", "MG5": "3.3 (0.5)",
+        },
+    }  # fmt: skip
+    assert published_cells(benchmark("multigen-pocket")) == {}
+    assert published_cells(benchmark("multigen-coco", FIVE[:4])) == {}
+    assert published_cells(benchmark("multigen-coco", (*FIVE[:4], "unicorn"))) == {}
+    visor = benchmark("visor", ("cat", "cup"), "visor", "owlvit")
+    assert published_cells(visor)["TokenCompose"] == {"OA": "52.1"}
+    assert published_cells(benchmark("visor", ("cat", "cup"), "visor")) == {}
+
+
+def test_published_rows_are_quoted_and_fill_their_columns():
+    table = score_table(benchmark("multigen-coco"), {"base": BASE})
+    assert table.columns == ["model", "MG2", "images", "blanked"]
+    assert [row.cells for row in table.rows] == [
+        ["base", "50.0 (1.0)\n[40.0, 60.0]", "8", "1"],
+        ["Stable Diffusion 1.4", "90.7 (1.3)", "", ""],
+        ["TokenCompose", "98.1 (0.4)", "", ""],
+    ]
+    assert [row.is_quoted for row in table.rows] == [False, True, True]
+    assert not any(
+        row.is_quoted for row in score_table(benchmark("multigen-pocket"), {"base": BASE}).rows
+    )
+
+
+def test_difference_that_excludes_zero_is_marked():
+    assert difference_cell(Difference(4.25, (0.5, 8.0), 0.0004, 9, 0)) == (
+        "+4.2 *\n[+0.5, +8.0]\np < 0.001"
+    )
+    assert difference_cell(Difference(-1.0, (-3.0, 1.0), 0.25, 1, 2)) == (
+        "-1.0\n[-3.0, +1.0]\np 0.250"
+    )
+    assert difference_cell(Difference(2.0, None, None, 1, 0)) == "+2.0"
+    assert difference_cell(None) == "-"
+
+
+def test_what_was_found_instead_most_frequent_first():
+    table = confusion_table({"base": BASE, "own": OWN})
+    assert [row.cells for row in table.rows] == [
+        ["cat", "dog", "3 of 5", "2 of 2"],
+        ["cup", "bowl", "4 of 9", "0 of 4"],
+    ]
+
+
+def test_chart_begins_with_what_the_first_model_finds_least():
+    chart = success_chart({"base": BASE, "own": OWN})
+    assert chart.rows == [("cup", [10.0, 60.0]), ("cat", [80.0, 90.0])]
+    many = success_chart({str(number): BASE for number in range(8)})
+    assert many.labels == ["0", "7"]
+
+
+def test_difference_of_clip_scores_leaves_out_blanked_images():
+    def rows(*scores):
+        return [
+            ClipScoredImage(image=f"{i}_0", prompt_id=i, round=0, blanked=s is None, score=s)
+            for i, s in enumerate(scores)
+        ]
+
+    own = clip_difference(rows(20.0, 22.0, None, 30.0), rows(21.0, 26.0, 50.0, None))
+    assert own.value == pytest.approx(2.5)
+    assert (own.num_better, own.num_worse) == (2, 0)
+    assert clip_difference(rows(None), rows(1.0)) is None
+
+
+def test_published_seconds_belong_to_images_of_512_pixels():
+    assert latency_table([], CONFIG.sampler).rows == []
+    large = CONFIG.sampler.model_copy(update={"height": 512, "width": 512})
+    assert [row.cells[:2] for row in latency_table([], large).rows] == [
+        ["Stable Diffusion 1.4", "7.54 (0.17)"],
+        ["TokenCompose", "7.56 (0.14)"],
+    ]
