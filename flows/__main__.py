@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=json.loads,
         default={},
         help='changes as JSON: {"finetune": {"seed": 2}}. evaluate takes {"models": [{"label":'
-        ' "sd", "name": "pocket:stable_diffusion"}], "config": {}}, compare two of them: {"a": {...},'
-        ' "b": {"label": "own", "stored": "finetune-v3-..."}, "config": {}}',
+        ' "sd", "name": "pocket:stable_diffusion"}], "config": {}}, compare takes two of them:'
+        ' {"a": {...}, "b": {"label": "own", "stored": "finetune-v3-..."}, "config": {}}',
     )
     released = parser.add_argument_group(
         "score-released", "MultiGen by detections that its released code wrote; runs no flow"
