@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--config",
         type=json.loads,
         default={},
-        help='changes as JSON: {"finetune": {"seed": 2}}. evaluate takes {"models": [{"label": "sd",'
-        ' "name": "pocket:stable_diffusion"}], "config": {}}, compare two of them: {"a": {...}, "b":'
-        ' {"label": "own", "stored": "finetune-v3-..."}, "config": {}}',
+        help='changes as JSON: {"finetune": {"seed": 2}}. evaluate takes {"models": [{"label":'
+        ' "sd", "name": "pocket:stable_diffusion"}], "config": {}}, compare two of them: {"a":'
+        ' {...}, "b": {"label": "own", "stored": "finetune-v3-..."}, "config": {}}',
     )
     released = parser.add_argument_group(
         "score-released", "MultiGen by detections that its released code wrote; runs no flow"
