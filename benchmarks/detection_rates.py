@@ -37,7 +37,7 @@ from transformers import (
     Owlv2Processor,
 )
 
-from data_schemas.records import LOWEST_SCORE
+from data_schemas.evaluation_records import LOWEST_SCORE
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.evaluation.detect import detect_categories, encode_queries
 from tokencompose_core.evaluation.detectors import load_detector

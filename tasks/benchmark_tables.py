@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from data_schemas.evaluation_records import ScoredImage
 from data_schemas.published import NUM_OBJECTS, PUBLISHED
-from data_schemas.records import ScoredImage
 from data_schemas.results import MultiGenResult, VisorResult
 from tasks.benchmarks import Benchmark
 from tasks.result_cells import AnyResult, result_cells

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.ablate_config import AblateConfig, Variant
 from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.evaluation_records import ScoredImage
 from data_schemas.manifest import Manifest
-from data_schemas.records import ScoredImage
 from data_schemas.results import MultiGenResult
 from tasks.cards import close_stage, link_to_report
 from tasks.model_under_test import ModelUnderTest

@@ -9,8 +9,8 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
+from data_schemas.evaluation_records import DETECTION_SCHEMA, DetectedBox, GeneratedImage
 from data_schemas.manifest import Manifest
-from data_schemas.records import DETECTION_SCHEMA, DetectedBox, GeneratedImage
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device

@@ -7,8 +7,9 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.quality_config import QualityConfig
+from data_schemas.evaluation_records import PAIR_SCHEMA
 from data_schemas.manifest import Manifest
-from data_schemas.records import PAIR_SCHEMA, SelectedImage
+from data_schemas.records import SelectedImage
 from tasks.cards import close_stage
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.evaluation.caption_pairs import draw_pairs

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from data_schemas.configs.evaluate_config import SamplerConfig
-from data_schemas.records import ClipScoredImage, ScoredImage
+from data_schemas.evaluation_records import ClipScoredImage, ScoredImage
 from tasks.benchmark_tables import (
     confusion_table,
     difference_table,

@@ -8,8 +8,8 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
+from data_schemas.evaluation_records import GENERATED_SCHEMA, GeneratedImage
 from data_schemas.manifest import Manifest
-from data_schemas.records import GENERATED_SCHEMA, GeneratedImage
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device

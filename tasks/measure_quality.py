@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import State
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.configs.quality_config import QualityConfig
+from data_schemas.evaluation_records import GeneratedImage
 from data_schemas.manifest import Manifest
 from data_schemas.quality_results import QualityResult
-from data_schemas.records import GeneratedImage
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from data_schemas.records import GeneratedImage, ScoredImage
+from data_schemas.evaluation_records import GeneratedImage, ScoredImage
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.stage import Input
 from tokencompose_core.evaluation.changed_prompts import ChangedPrompt, largest_changes

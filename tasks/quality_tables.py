@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_schemas.configs.evaluate_config import SamplerConfig
+from data_schemas.evaluation_records import ClipScoredImage
 from data_schemas.published import PUBLISHED
-from data_schemas.records import ClipScoredImage
 from tasks.benchmark_tables import QUOTED_NOTE, make_difference_table
 from tasks.guard_rails import GuardRails
 from tasks.measure_latency import ModelLatency

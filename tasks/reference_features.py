@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.configs.quality_config import QualityConfig
+from data_schemas.evaluation_records import CaptionPair
 from data_schemas.manifest import Manifest
-from data_schemas.records import CaptionPair
 from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
 from tasks.devices import Device

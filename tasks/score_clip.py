@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import State
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.configs.quality_config import ClipScoreConfig
+from data_schemas.evaluation_records import CLIP_SCORE_SCHEMA, ClipScoredImage, GeneratedImage
 from data_schemas.manifest import Manifest
 from data_schemas.quality_results import ClipScoreResult
-from data_schemas.records import CLIP_SCORE_SCHEMA, ClipScoredImage, GeneratedImage
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device

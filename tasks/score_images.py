@@ -8,8 +8,8 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_schemas.evaluation_records import SCORED_SCHEMA
 from data_schemas.manifest import Manifest
-from data_schemas.records import SCORED_SCHEMA
 from data_schemas.results import MultiGenResult, VisorResult
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage

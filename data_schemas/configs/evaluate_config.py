@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from data_schemas.configs.flow_config import Count, FlowConfig, Settings
 from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
-from data_schemas.records import LOWEST_SCORE
+from data_schemas.evaluation_records import LOWEST_SCORE
 
 SetName = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 Categories = Annotated[

@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
-from data_schemas.records import ScoredImage
+from data_schemas.evaluation_records import ScoredImage
 from data_schemas.results import MultiGenResult, VisorResult
 from flows.compare import compare
 from flows.evaluate import evaluate

@@ -35,9 +35,11 @@ def test_a_base_and_a_lora_are_scored_and_timed_once(
     )
     base = ModelUnderTest(label="base", name="pocket:stable_diffusion")
     models = [base, base.model_copy(update={"label": "lora", "lora": str(tmp_path / "lora")})]
-    scores = evaluate(models, config)
-    assert [(score.label, score.num_images) for score in scores] == [("base", 3), ("lora", 3)]
-    assert scores[0].generated != scores[1].generated
+    found = evaluate(models, config)
+    scored = [(score.label, score.result.num_images) for score in found.scores]
+    assert scored == [("base", 3), ("lora", 3)]
+    assert found.scores[0].generated != found.scores[1].generated
+    assert [(one.label, one.num_images) for one in found.latencies] == [("base", 2), ("lora", 2)]
     stored = sorted(store_dir.glob("*/manifest.json"))
     manifests = [Manifest.model_validate_json(path.read_text()) for path in stored]
     counts = {stage: sum(m.stage == stage for m in manifests) for stage in ("generate", "latency")}
@@ -49,6 +51,6 @@ def test_a_base_and_a_lora_are_scored_and_timed_once(
     ]
     assert [len(seconds) for seconds in timed] == [2, 2]
     times = [path.stat().st_mtime_ns for path in stored]
-    assert evaluate(models, config) == scores
+    assert evaluate(models, config) == found
     assert sorted(store_dir.glob("*/manifest.json")) == stored
     assert [path.stat().st_mtime_ns for path in stored] == times

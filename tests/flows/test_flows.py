@@ -33,6 +33,8 @@ def test_deployments_name_flows_and_parameters_that_exist(deployment):
     parameters = dict(deployment["parameters"])
     if flow.name == "finetune":
         parameters["dataset"] = "dataset-v1-0"
+    if flow.name == "compare":
+        parameters["b"] = {"label": "own", "name": "pocket:stable_diffusion"}
     config = flow.validate_parameters(parameters)["config"]
     if flow.name != "import-masks":  # which has no profiles
         assert config.profile == deployment["name"]
@@ -41,7 +43,7 @@ def test_deployments_name_flows_and_parameters_that_exist(deployment):
 
 def test_every_flow_and_profile_has_a_deployment():
     deployed = {(load(d["entrypoint"]).name, d["name"]) for d in DEPLOYMENTS}
-    flows = ("curate", "plan", "finetune", "evaluate", "reproduce")
+    flows = ("curate", "plan", "finetune", "evaluate", "compare", "ablate", "reproduce")
     assert {(flow, profile) for flow in flows for profile in ("pocket", "paper")} <= deployed
 
 

@@ -14,14 +14,14 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchvision.transforms.functional import pil_to_tensor
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
-from data_schemas.manifest import Manifest
-from data_schemas.records import (
+from data_schemas.evaluation_records import (
     GENERATED_SCHEMA,
     CaptionPair,
     ClipScoredImage,
     GeneratedImage,
-    SelectedImage,
 )
+from data_schemas.manifest import Manifest
+from data_schemas.records import SelectedImage
 from flows.evaluate import evaluate
 from tasks.benchmarks import list_benchmarks
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
@@ -145,7 +145,7 @@ def test_figures_are_those_of_the_stored_images_and_the_reference_is_computed_on
     # Other subsets of KID: no image is looked at again.
     subsets = run_flow(partial(evaluate, [tiny]), settings(kid_subset_size=3))
     made = {stage for stage, states in subsets.states.items() if "Completed" in states}
-    assert made == {"quality"}
+    assert made == {"quality", "findings"}
     assert subsets.result.qualities[0].fid == other.result.qualities[0].fid
     assert subsets.result.qualities[0].kid != other.result.qualities[0].kid
 

@@ -3,7 +3,7 @@
 import pytest
 
 from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
-from data_schemas.records import ClipScoredImage
+from data_schemas.evaluation_records import ClipScoredImage
 from data_schemas.results import MultiGenResult
 from tasks.benchmark_tables import (
     confusion_table,

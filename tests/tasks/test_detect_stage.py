@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
-from data_schemas.records import (
+from data_schemas.evaluation_records import (
     GENERATED_SCHEMA,
     LOWEST_SCORE,
     DetectedBox,

@@ -9,7 +9,7 @@ import webdataset
 from torch.nn.modules.module import register_module_forward_hook
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
-from data_schemas.records import GeneratedImage
+from data_schemas.evaluation_records import GeneratedImage
 from tasks.devices import describe_machine
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME, GenerateSpec, generate_partition
 from tasks.measure_latency import LATENCY_NAME, LatencySpec, measure_model

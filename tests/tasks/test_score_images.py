@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_schemas.records import DETECTION_SCHEMA, GENERATED_SCHEMA, ScoredImage
+from data_schemas.evaluation_records import DETECTION_SCHEMA, GENERATED_SCHEMA, ScoredImage
 from data_schemas.results import MultiGenResult, VisorResult
 from tasks.detect_objects import DETECTIONS_NAME
 from tasks.generate_images import INDEX_NAME

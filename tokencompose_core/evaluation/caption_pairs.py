@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from data_schemas.records import CaptionPair, SelectedImage
+from data_schemas.evaluation_records import CaptionPair
+from data_schemas.records import SelectedImage
 from tokencompose_core.store.keys import text_digest
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_schemas.records import ScoredImage
+from data_schemas.evaluation_records import ScoredImage
 from tokencompose_core.evaluation.paired import pair_images
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import box_convert
 
-from data_schemas.records import LOWEST_SCORE
+from data_schemas.evaluation_records import LOWEST_SCORE
 from tokencompose_core.evaluation.detectors import OwlDetector
 from tokencompose_core.masking.precision import Precision, compute_in
 from tokencompose_core.store.read_ahead import read_ahead

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from data_schemas.records import ScoredImage
+from data_schemas.evaluation_records import ScoredImage
 from tokencompose_core.evaluation.prompts import Prompt
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import binomtest
 
-from data_schemas.records import ScoredImage
+from data_schemas.evaluation_records import ScoredImage
 from data_schemas.results import Interval
 from tokencompose_core.evaluation.bootstrap import difference_interval
 

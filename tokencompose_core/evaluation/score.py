@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from data_schemas.records import ScoredImage
+from data_schemas.evaluation_records import ScoredImage
 from data_schemas.results import MultiGenResult
 from tokencompose_core.evaluation.bootstrap import share_intervals
 from tokencompose_core.evaluation.prompts import Prompt, prompts_digest

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_schemas.records import ScoredImage
+from data_schemas.evaluation_records import ScoredImage
 from data_schemas.results import Share, VisorResult
 from tokencompose_core.evaluation.bootstrap import share_intervals
 from tokencompose_core.evaluation.prompts import Prompt, prompts_digest

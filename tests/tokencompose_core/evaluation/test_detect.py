@@ -14,7 +14,7 @@ from transformers import (
     OwlViTProcessor,
 )
 
-from data_schemas.records import LOWEST_SCORE
+from data_schemas.evaluation_records import LOWEST_SCORE
 from tests.conftest import MODELS
 from tests.tiny_detectors import write_owlvit
 from tokencompose_core.evaluation.detect import Detection, detect_categories

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from data_schemas.records import ScoredImage
+from data_schemas.evaluation_records import ScoredImage
 from tokencompose_core.evaluation.changed_prompts import ChangedPrompt, largest_changes
 from tokencompose_core.evaluation.paired import (
     Counted,

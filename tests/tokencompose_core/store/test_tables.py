@@ -1,8 +1,4 @@
-from data_schemas.records import (
-    GROUNDED_SCHEMA,
-    GroundedCaption,
-    GroundedPhrase,
-)
+from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase
 from tokencompose_core.store.tables import read_table, write_table
 
 CAPTION = GroundedCaption(
