@@ -148,7 +148,10 @@ def success_chart(results: Mapping[str, MultiGenResult]) -> Chart:
             (name, [own.success.get(name) for own in charted.values()])
             for name in sorted(names, key=lambda name: (first.get(name, 0.0), name))
         ],
-        notes=["Found, in percent of the images that were asked for the category."],
+        notes=[
+            "Found, of the images that were asked for the category: 0 % at the left, 50 % at the"
+            " mark, 100 % at the right."
+        ],
     )
 
 
