@@ -1,17 +1,14 @@
 """Parameter of the flow `ablate`: variants of a fine-tuning, on the same data and seeds."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.configs.finetune_config import FinetuneConfig
-from data_schemas.configs.flow_config import FlowConfig, Settings
+from data_schemas.configs.flow_config import Settings
+from data_schemas.configs.whole_config import WholeConfig
 from data_schemas.profiles import merge_values
-
-_PARTS = ("curate", "finetune", "evaluate")
 
 
 class Variant(Settings):
@@ -34,7 +31,7 @@ class Variant(Settings):
     ]
 
 
-class AblateConfig(FlowConfig):
+class AblateConfig(WholeConfig):
     """Fine-tune variants with several seeds each, and compare what they compose."""
 
     section: ClassVar[str] = "ablate"
@@ -50,22 +47,6 @@ class AblateConfig(FlowConfig):
     prompts: Annotated[
         str, Field(description="The set of evaluate.multigen that variants are compared on.")
     ]
-    curate: CurateConfig
-    finetune: FinetuneConfig
-    evaluate: EvaluateConfig
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pass_profile_on(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        profile = values.get("profile", "pocket")
-        parts = {
-            name: {"profile": profile, **part}
-            for name in _PARTS
-            if isinstance(part := values.get(name, {}), Mapping)
-        }
-        return {**values, **parts}
 
     @model_validator(mode="after")
     def _variants_can_be_trained(self) -> Self:

@@ -1,17 +1,13 @@
 """Parameter of the flow `reproduce`: curate, fine-tune, evaluate."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from data_schemas.configs.curate_config import CurateConfig
-from data_schemas.configs.evaluate_config import EvaluateConfig
-from data_schemas.configs.finetune_config import FinetuneConfig
-from data_schemas.configs.flow_config import FlowConfig
+from data_schemas.configs.whole_config import WholeConfig
 
 
-class ReproduceConfig(FlowConfig):
+class ReproduceConfig(WholeConfig):
     """The whole paper in one run."""
 
     section: ClassVar[str] = "reproduce"
@@ -19,22 +15,6 @@ class ReproduceConfig(FlowConfig):
     denoising_baseline: Annotated[
         bool, Field(description="Also fine-tune on the denoising loss alone, for as many steps.")
     ]
-    curate: CurateConfig
-    finetune: FinetuneConfig
-    evaluate: EvaluateConfig
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pass_profile_on(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping):
-            return values
-        profile = values.get("profile", "pocket")
-        parts = {
-            name: {"profile": profile, **part}
-            for name in ("curate", "finetune", "evaluate")
-            if isinstance(part := values.get(name, {}), Mapping)
-        }
-        return {**values, **parts}
 
     @model_validator(mode="after")
     def _report_has_scores(self) -> Self:
