@@ -52,13 +52,15 @@ def make_sections(
     for benchmark in benchmarks:
         title, _, name = benchmark.name.partition("-")
         parts: list[Table | Chart | Grid | Figures]
+        described = describe_benchmark(benchmark)
         if benchmark.kind == "quality":
             qualities = [own for own in found.qualities if own.benchmark == benchmark.name]
             parts = [quality_table(qualities), _same_noise(store, benchmark, found, {})]
+            described += f" Features: {qualities[0].extractor}, {_short(qualities[0].weights)}."
         else:
             parts = _scored_parts(store, benchmark, found)
         title = _TITLES[benchmark.kind] + (f": {name}" if name else "")
-        foot = f"{describe_benchmark(benchmark)} {sampled}"
+        foot = f"{described} {sampled}"
         sections.append(Section(title=title, parts=parts, foot=foot))
     if found.clip_scores:
         sections.append(_clip_section(store, benchmarks, found, sampled))

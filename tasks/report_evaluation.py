@@ -29,7 +29,7 @@ class FindingsSpec(Spec):
     """Models, benchmarks and all figures."""
 
     stage: ClassVar[str] = "findings"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     models: list[ModelUnderTest]
     benchmarks: list[Benchmark]
@@ -89,7 +89,7 @@ def write_findings(spec: FindingsSpec) -> Manifest | State:
             store, spec.models, spec.benchmarks, spec.found, spec.guards, spec.sampler
         )
         (folder / SECTIONS_NAME).write_bytes(SECTIONS.dump_json(sections, indent=1))
-        page = render_page(", ".join(m.label for m in spec.models), spec.found.warnings, sections)
+        page = render_page("; ".join(m.label for m in spec.models), spec.found.warnings, sections)
         (folder / REPORT_NAME).write_text(page, "utf-8")
         sheet = draw_overview(store, spec.benchmarks, spec.found)
         if sheet is not None:

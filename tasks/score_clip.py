@@ -62,7 +62,7 @@ class AgreementSpec(Spec):
     """Scores of all images of a model."""
 
     stage: ClassVar[str] = "agreement"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     label: str
     benchmark: str

@@ -39,6 +39,23 @@ def share_intervals(
     return _inside(_resample(100 * hits, cases, num_resamples, seed, most_at_once), level)
 
 
+def mean_interval(
+    sums: Num[np.ndarray, " prompts"], counts: Num[np.ndarray, " prompts"], *, seed: int = _SEED
+) -> Interval | None:
+    """Bootstrap interval of a mean over images.
+
+    Args:
+        sums: For every prompt the sum over its images.
+        counts: For every prompt its number of images.
+        seed: Decides what is drawn.
+
+    Returns:
+        Lower and upper end; none if there might have been no image at all.
+    """
+    means = _resample(sums[:, None], counts[:, None], _NUM_RESAMPLES, seed, _MOST_AT_ONCE)
+    return _inside(means, _LEVEL)[0]
+
+
 def difference_interval(
     hits: Num[np.ndarray, "prompts 2"], cases: Num[np.ndarray, "prompts 2"]
 ) -> Interval | None:

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy.stats import bootstrap
 
 from tokencompose_core.captions.clip import Clip, score_captions
-
-_NUM_RESAMPLES = 2000
-_RESAMPLES_AT_ONCE = 50
+from tokencompose_core.evaluation.bootstrap import mean_interval
 
 
 @dataclass(frozen=True)
@@ -83,17 +80,8 @@ def summarise_scores(scores: Mapping[int, Sequence[float]], *, seed: int) -> Cli
     interval = None
     if len(own) > 1:
         # Sums and numbers of images are drawn together, as prompts may have lost some.
-        drawn = bootstrap(
-            ([sum(values) for values in own], [len(values) for values in own]),
-            lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
-            paired=True,
-            vectorized=True,
-            n_resamples=_NUM_RESAMPLES,
-            batch=_RESAMPLES_AT_ONCE,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        interval = (float(drawn.low), float(drawn.high))
+        sums = np.array([sum(values) for values in own])
+        interval = mean_interval(sums, np.array([len(values) for values in own]), seed=seed)
     return ClipScoreSummary(
         mean=float(every.mean()),
         deviation=float(every.std()),
