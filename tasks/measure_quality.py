@@ -18,8 +18,9 @@ from data_schemas.quality_results import QualityResult
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device
-from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
+from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.image_extractors import describe_resizing, load_extractor, weights_identity
+from tasks.model_under_test import ModelUnderTest
 from tasks.progress import Progress
 from tasks.reference_features import FEATURES_NAME
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage

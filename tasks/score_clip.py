@@ -18,8 +18,9 @@ from data_schemas.quality_results import ClipScoreResult
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
-from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
+from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.image_extractors import load_clip_model, weights_identity
+from tasks.model_under_test import ModelUnderTest
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store

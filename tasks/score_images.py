@@ -13,7 +13,7 @@ from data_schemas.manifest import Manifest
 from data_schemas.results import MultiGenResult, VisorResult
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
-from tasks.generate_images import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest
 from tasks.result_cells import result_cells
 from tasks.seen_images import read_seen_images
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage

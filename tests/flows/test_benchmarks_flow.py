@@ -15,7 +15,7 @@ from data_schemas.results import MultiGenResult, VisorResult
 from flows.compare import compare
 from flows.evaluate import evaluate
 from tasks.benchmarks import list_benchmarks
-from tasks.generate_images import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest
 from tasks.score_images import IMAGES_TABLE_NAME
 from tasks.stage import open_store
 from tests.tiny_models import write_model

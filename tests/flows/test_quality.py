@@ -24,8 +24,9 @@ from data_schemas.manifest import Manifest
 from data_schemas.records import SelectedImage
 from flows.evaluate import evaluate
 from tasks.benchmarks import list_benchmarks
-from tasks.generate_images import IMAGES_NAME, INDEX_NAME, ModelUnderTest
+from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.measure_quality import measure_quality
+from tasks.model_under_test import ModelUnderTest
 from tasks.score_clip import score_clip
 from tasks.stage import Input, open_store
 from tests.conftest import MODELS
