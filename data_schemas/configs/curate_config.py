@@ -61,6 +61,13 @@ class ImageLimits(Settings):
     url_schemes: Annotated[
         tuple[str, ...], Field(description="Kinds of URL that may be read; fsspec knows many more.")
     ] = ("https", "http", "s3", "gs")
+    private_hosts: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Hosts behind http and https that may be asked although their addresses"
+            " are private, of this machine or of its network; * allows all."
+        ),
+    ] = ()
     max_bytes: Annotated[Count, Field(description="Most bytes of an image behind a URL.")] = (
         50_000_000
     )
