@@ -49,8 +49,8 @@ class VsrCocoSource(Settings):
 class ImageLimits(Settings):
     """Which images are taken, and how those behind URLs are copied.
 
-    Pixels are counted in the header, before anything is decoded. Images that are files have no limit
-    of bytes.
+    Pixels are counted in the header, before anything is decoded. Images that are files have no
+    limit of bytes.
     """
 
     min_side: Annotated[Count, Field(description="Least width and height in pixels.")] = 32

@@ -78,7 +78,7 @@ def _files(tar_name: str, stream: BinaryIO, max_bytes: int) -> Iterator[dict[str
             elif suffix in _SUFFIXES and (file := tar.extractfile(member)) is not None:
                 content = file.read()
             yield {"fname": member.name, "data": content, "__url__": tar_name}
-            tar.members = []  # of which it would keep all
+            tar.members = []  # type: ignore[attr-defined]  # of which it would keep all
 
 
 def _read_sample(
