@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-_GLOBAL = re.compile(r"GLOBAL (\S+) was not an allowed global")
+_GLOBAL = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module)")
 NOT_WEIGHTS = (
     SafetensorError,
     UnpicklingError,
