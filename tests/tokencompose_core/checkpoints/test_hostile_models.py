@@ -13,6 +13,7 @@ from tests.hostile_checkpoints import PICKLES, fire
 from tests.tiny_models import write_model
 from tokencompose_core.captions.clip import load_clip
 from tokencompose_core.evaluation.generate import load_pipeline
+from tokencompose_core.evaluation.prepare_pipeline import add_lora
 from tokencompose_core.masking.grounding_dino import (
     load_grounding_dino,
     load_grounding_dino_config,
@@ -115,6 +116,14 @@ def test_stable_diffusion_checkpoint_is_refused_and_safetensors_come_first(tmp_p
     weights.unlink()
     with pytest.raises(ValueError, match=rf"{pickle_path.name} .*wants to call"):
         load_pipeline(folder)
+    assert not marker.exists()
+
+
+def test_lora_that_is_a_program_is_refused(tmp_path):
+    pipeline, marker = load_pipeline(write_model(tmp_path / "sd", "sd1")), tmp_path / "marker"
+    PICKLES["torch"](tmp_path / "lora.bin", marker)
+    with pytest.raises(ValueError, match=r"lora\.bin .*wants to call"):
+        add_lora(pipeline, tmp_path / "lora.bin")
     assert not marker.exists()
 
 
