@@ -2,17 +2,42 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Self
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def check_file_name(name: str) -> str:
+    """The name of a file below a folder, which it must not leave.
+
+    Raises:
+        ValueError: If it is absolute, climbs, or is written in more than one way.
+    """
+    parts = PurePosixPath(name).parts
+    plain = name == "/".join(parts) and parts and not {"..", "/", "//"}.intersection(parts)
+    if not plain or any(letter < " " or letter == "\\" for letter in name):
+        raise ValueError(f"{name!r} is no plain name of a file below its folder")
+    return name
+
+
+def check_entry_name(name: str) -> str:
+    """A key or a digest, as they stand in paths of the store.
+
+    Raises:
+        ValueError: If it is anything but one plain name of a folder.
+    """
+    if name != "" and (check_file_name(name) != name or "/" in name):
+        raise ValueError(f"{name!r} is no name of an entry in a store")
+    return name
 
 
 class StoredFile(BaseModel):
-    """A file of an entry; `name` may hold folders ("unet/config.json")."""
+    """A file of an entry; `name` may hold folders ("unet/config.json") and leaves none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: Annotated[str, AfterValidator(check_file_name)]
     num_bytes: int
     sha256: str
 
@@ -37,8 +62,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str
-    key: str
-    digest: str
+    key: Annotated[str, AfterValidator(check_entry_name)]
+    digest: Annotated[str, AfterValidator(check_entry_name)]
     files: tuple[StoredFile, ...]
     num_in: int = 0
     num_out: int = 0

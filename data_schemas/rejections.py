@@ -1,9 +1,12 @@
 """Why a sample, or one phrase of it, was left out."""
 
 from enum import StrEnum
+from typing import Annotated
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from data_schemas.redact_urls import redact_urls
 
 
 class RejectionReason(StrEnum):
@@ -18,7 +21,7 @@ class RejectionReason(StrEnum):
             can have one row only, an image that an earlier row describes.
         IMAGE_MISSING: No such file.
         IMAGE_OUTSIDE_ROOT: A path that leaves the folder of the images.
-        IMAGE_URL_REFUSED: A URL of a kind that the config does not allow.
+        IMAGE_URL_REFUSED: A URL of a kind, or at an address, that the config does not allow.
         IMAGE_NOT_FETCHED: A URL that could not be read, after all retries.
         IMAGE_TIMEOUT: A URL that did not answer in time, after all retries.
         IMAGE_TOO_MANY_BYTES: A file behind a URL that is larger than the config allows.
@@ -107,7 +110,8 @@ class Rejection(BaseModel):
         key: Key of the sample.
         stage: Stage that left it out.
         reason: Why.
-        detail: What exactly: a file name, a noun, a decoder's message.
+        detail: What exactly: a file name, a noun, a decoder's message. URLs in it lose what they
+            may keep secret.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,7 +119,7 @@ class Rejection(BaseModel):
     key: str
     stage: str
     reason: RejectionReason
-    detail: str = ""
+    detail: Annotated[str, AfterValidator(redact_urls)] = ""
 
 
 REJECTION_SCHEMA = pa.schema(

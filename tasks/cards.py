@@ -4,11 +4,11 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
 
+from tasks.markdown_text import plain
 from tasks.stage import PLANNER, Outcome, open_store
 from tokencompose_core.store.rejections import check_rejected_fraction
 
@@ -72,12 +72,12 @@ def stage_card(outcomes: Sequence[Outcome], note: str = "") -> str:
     ]
     if rejected:
         lines += ["| left out because of | count |", "|---|---|"]
-        lines += [f"| {reason} | {count} |" for reason, count in sorted(rejected.items())]
+        lines += [f"| {plain(reason)} | {count} |" for reason, count in sorted(rejected.items())]
         lines += [""]
     facts = _facts(outcomes)
     if facts:
         lines += ["| figure | value |", "|---|---|"]
-        lines += [f"| {escape(name)} | {escape(value)} |" for name, value in facts.items()]
+        lines += [f"| {plain(name)} | {plain(value)} |" for name, value in facts.items()]
         lines += [""]
     lines += _pictures(outcomes)
     lines += ["| output | state | in | out | MB |", "|---|---|---|---|---|"]
@@ -95,12 +95,13 @@ def stage_card(outcomes: Sequence[Outcome], note: str = "") -> str:
 
 def link_to_report(path: Path) -> str:
     """A note that says where a page lies: browsers follow no link from a server to a file."""
-    return f"The whole page, to be opened in a browser: [{path.name}]({path.as_uri()}), `{path}`"
+    where = plain(str(path), most=4096)
+    return f"The whole page, to be opened in a browser: [{path.name}](<{path.as_uri()}>), {where}"
 
 
 def picture(content: bytes, kind: str, alt: str) -> str:
     """An image inside markdown."""
-    return f"![{alt}](data:image/{kind};base64,{base64.b64encode(content).decode()})"
+    return f"![{plain(alt)}](data:image/{kind};base64,{base64.b64encode(content).decode()})"
 
 
 def _rejected(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from data_schemas.evaluation_records import ScoredImage
 from data_schemas.manifest import Manifest
 from data_schemas.results import MultiGenResult
 from tasks.cards import close_stage, link_to_report
+from tasks.markdown_text import plain
 from tasks.model_under_test import ModelUnderTest
 from tasks.score_images import IMAGES_TABLE_NAME, BenchmarkScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
@@ -292,8 +293,8 @@ def compare_variants(
 
 
 def _markdown(name: str, tables: list[Table]) -> str:
-    lines = [f"## {name}"]
+    lines = [f"## {plain(name)}"]
     for columns, *rows in tables:
-        lines += ["", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        lines += ["", "| " + " | ".join(map(plain, columns)) + " |", "|---" * len(columns) + "|"]
+        lines += ["| " + " | ".join(map(plain, row)) + " |" for row in rows]
     return "\n".join(lines)

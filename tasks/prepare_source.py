@@ -164,6 +164,7 @@ def prepare_own_source(settings: OwnSource) -> Source:
                 max_bytes=limits.max_bytes,
                 timeout_seconds=limits.timeout_seconds,
                 num_retries=limits.num_retries,
+                private_hosts=limits.private_hosts,
             )
             with Progress("fetch", rows.num_urls, "images") as progress:
                 fetch_images(rows.urls(), images_dir, fetch_limits, progress.advance)

@@ -14,6 +14,7 @@ from tasks.benchmarks import Benchmark
 from tasks.cards import MOST_IMAGE_BYTES, artifact_key, close_stage, link_to_report
 from tasks.evaluation import Evaluation
 from tasks.guard_rails import GuardRails, find_guard_rails, list_warnings, log_warnings
+from tasks.markdown_text import plain
 from tasks.model_under_test import ModelUnderTest
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.reports.page import Section, render_page
@@ -125,7 +126,10 @@ def report_evaluation(
     log_warnings(warned.warnings)
     outcomes = run_stage(write_findings, [spec])
     path = open_store().path(outcomes[0].manifest, REPORT_NAME)
-    lines = [link_to_report(path), *(f"**Warning** {text}" for text in warned.warnings)]
+    lines = [
+        link_to_report(path),
+        *(f"**Warning** {plain(text, most=1000)}" for text in warned.warnings),
+    ]
     close_stage(
         outcomes, artifact_key(*(model.label for model in models))[:80], note="\n\n".join(lines)
     )

@@ -20,7 +20,7 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
-from data_schemas.manifest import Manifest
+from data_schemas.manifest import Manifest, check_file_name
 from tasks.progress import STOP, Progress, stop_if_asked
 from tasks.quiet import hush_libraries
 from tokencompose_core.store.content_store import Store
@@ -100,7 +100,10 @@ class Input(BaseModel):
 
         Raises:
             FileNotFoundError: If it is no longer in the store, or damaged.
+            ValueError: If its key or name leave the store.
         """
+        if self.name:
+            check_file_name(self.name.removesuffix("/"))
         if self.name and not self.name.endswith("/"):
             file = store.file(self.key, self.name, self.digest)
             if file is not None:

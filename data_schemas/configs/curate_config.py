@@ -49,8 +49,8 @@ class VsrCocoSource(Settings):
 class ImageLimits(Settings):
     """Which images are taken, and how those behind URLs are copied.
 
-    Pixels are counted in the header, before anything is decoded. Local images have no limit of
-    bytes.
+    Pixels are counted in the header, before anything is decoded. Images that are files have no
+    limit of bytes.
     """
 
     min_side: Annotated[Count, Field(description="Least width and height in pixels.")] = 32
@@ -61,9 +61,16 @@ class ImageLimits(Settings):
     url_schemes: Annotated[
         tuple[str, ...], Field(description="Kinds of URL that may be read; fsspec knows many more.")
     ] = ("https", "http", "s3", "gs")
-    max_bytes: Annotated[Count, Field(description="Most bytes of an image behind a URL.")] = (
-        50_000_000
-    )
+    private_hosts: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Hosts behind http and https that may be asked although their addresses"
+            " are private, of this machine or of its network; * allows all."
+        ),
+    ] = ()
+    max_bytes: Annotated[
+        Count, Field(description="Most bytes of an image behind a URL or in a tar.")
+    ] = 50_000_000
     timeout_seconds: Annotated[
         float, Field(gt=0, description="Longest time that one attempt at a URL may take.")
     ] = 30.0

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tokencompose_core.checkpoints.check_folder import check_folder
 from tokencompose_core.store.read_ahead import read_ahead
 
 
@@ -42,12 +43,20 @@ def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Cli
         model: Folder with `open_clip_config.json` and weights, or a name of open_clip's.
         pretrained: Tag of the weights, for a name; left out for a folder.
         device: Where to put the model.
+
+    Raises:
+        ValueError: If the folder holds code, links out of it, or more than weights.
     """
+    check_folder(model)
     name = f"local-dir:{model}" if isinstance(model, Path) else model
     network, preprocess = open_clip.create_model_from_pretrained(
         name, pretrained=pretrained or None, device=device
     )
-    return Clip(network.eval(), preprocess, open_clip.get_tokenizer(name), device)
+    # Their configs may name a tokenizer of transformers, and options for it.
+    described = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    options = {"trust_remote_code": False} if described.get("hf_tokenizer_name") else {}
+    tokenizer = open_clip.get_tokenizer(name, **options)
+    return Clip(network.eval(), preprocess, tokenizer, device)
 
 
 @torch.inference_mode()

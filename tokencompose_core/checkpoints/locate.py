@@ -5,6 +5,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from data_schemas.manifest import check_file_name
 from tokencompose_core.store.keys import file_digest, folder_digest
 
 _WHERE_TO_GET = {
@@ -33,8 +34,14 @@ def locate(name: str) -> Path | None:
 
     Raises:
         FileNotFoundError: If the name is a `pocket:` or `groundingdino:` one and not there.
+        ValueError: If it is one of these and leaves their folder.
     """
     scheme, colon, rest = name.partition(":")
+    if colon and scheme in ("pocket", "groundingdino"):
+        try:
+            check_file_name(rest)
+        except ValueError as error:
+            raise ValueError(f"model {name!r}: {error}; give a model by its path") from error
     if colon and scheme == "pocket":
         return _existing(
             Path(str(resources.files("tokencompose_core"))) / "pocket/models" / rest, name

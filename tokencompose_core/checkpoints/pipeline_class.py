@@ -1,15 +1,21 @@
 """Which of diffusers' pipelines the project fine-tunes and evaluates."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 from diffusers import DiffusionPipeline, SchedulerMixin
 
+from tokencompose_core.checkpoints.check_folder import check_folder
+
 _PIPELINES: dict[str, dict[str, Any]] = {
     "StableDiffusionPipeline": {"safety_checker": None, "requires_safety_checker": False},
     "StableDiffusionXLPipeline": {"add_watermarker": False},
 }
+
+# The last one is diffusers' own module, where safety checkers are.
+_LIBRARIES = frozenset({"diffusers", "transformers", "stable_diffusion"})
 
 
 def load_options(
@@ -27,15 +33,17 @@ def load_options(
 
     Raises:
         ValueError: If the model is no Stable Diffusion 1, 2 or XL, or has no safety checker while
-            it is asked for.
+            it is asked for; or if it wants code of its own to be run.
     """
+    check_folder(model)
     config = DiffusionPipeline.load_config(str(model), revision=revision or None)
-    name = config["_class_name"]
-    if name not in _PIPELINES:
+    name = config.get("_class_name")
+    if not isinstance(name, str) or name not in _PIPELINES:
         raise ValueError(
             f"{model} is a {name}; expected a StableDiffusionPipeline (Stable Diffusion 1 or 2) or"
             " a StableDiffusionXLPipeline. Name another model"
         )
+    _check_libraries(model, config)
     if safety_checker:
         library, _ = config.get("safety_checker") or (None, None)
         if library is None:
@@ -45,6 +53,21 @@ def load_options(
             )
         return {}
     return dict(_PIPELINES[name])
+
+
+def _check_libraries(model: str | Path, config: Mapping[str, Any]) -> None:
+    """Refuse parts that are of no library which this project uses.
+
+    diffusers imports whatever package a part names, and looks for code of the model's own.
+    """
+    for part, described in config.items():
+        if isinstance(described, list | tuple) and not part.startswith("_"):
+            library = described[0] if described else None
+            if library is not None and library not in _LIBRARIES:
+                raise ValueError(
+                    f"{model}: its {part} is a {described[-1]} of {library!r}, but parts are of"
+                    f" {sorted(_LIBRARIES)} only, for others may run any program"
+                )
 
 
 def load_scheduler(model: str | Path, revision: str = "") -> SchedulerMixin:

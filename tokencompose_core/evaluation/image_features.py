@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import (
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from tokencompose_core.captions.clip import Clip
+from tokencompose_core.checkpoints.read_weights import read_weights
 from tokencompose_core.store.read_ahead import read_ahead
 
 
@@ -52,11 +52,11 @@ def load_inception(weights: Path, *, device: str = "cpu") -> Extractor:
     remedy = f"{weights} does not hold torch-fidelity's Inception; get it from {URL_INCEPTION_V3}"
     try:
         # The library unpickles whatever the file holds, which may start programs; this does not.
-        torch.load(weights, map_location="cpu", weights_only=True)
+        read_weights(weights)
         network = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
         ).to(device)
-    except (UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
+    except (ValueError, RuntimeError, EOFError, TypeError, AttributeError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{remedy} ({reason})") from error
     return Extractor(2048, pil_to_tensor, lambda pixels: network(pixels)[0], device)

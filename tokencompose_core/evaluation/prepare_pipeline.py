@@ -7,6 +7,8 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from torch import nn
 
+from tokencompose_core.checkpoints.read_weights import read_weights
+
 Precision = Literal["float32", "bfloat16", "float16"]
 _LORA_FILE = "pytorch_lora_weights.safetensors"
 
@@ -88,9 +90,10 @@ def add_lora(pipeline: DiffusionPipeline, path: Path) -> None:
         path: A file that the pipeline's `load_lora_weights` takes, or a folder with one.
 
     Raises:
-        ValueError: If it holds no LoRA layers of this model.
+        ValueError: If it holds no LoRA layers of this model, or more than weights.
     """
     file = find_lora(path)
+    read_weights(file)  # says what is wrong with it; diffusers reads it with the same caution
     try:
         pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
     except (RuntimeError, ValueError, KeyError) as error:

@@ -1,5 +1,6 @@
 """Build and load Grounding DINO (arXiv:2303.05499) through groundingdino-py."""
 
+import ast
 import json
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -18,8 +19,10 @@ from groundingdino.models.GroundingDINO.transformer_vanilla import TransformerEn
 from groundingdino.util.misc import clean_state_dict
 from groundingdino.util.slconfig import SLConfig
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor
+
+from tokencompose_core.checkpoints.check_folder import check_folder
+from tokencompose_core.checkpoints.read_weights import read_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,17 +98,16 @@ def load_grounding_dino(
         device: Where to put the model.
 
     Raises:
-        ValueError: If the checkpoint lacks weights of the model, naming some of them.
+        ValueError: If the checkpoint lacks weights of the model, naming some of them, or holds more
+            than weights; or if the config is more than values.
     """
+    check_folder(text_encoder)
     config = load_grounding_dino_config(config_path, text_encoder)
     with redirect_stdout(None):  # groundingdino-py prints the name of its text encoder
         model = build_grounding_dino(config)
-    if checkpoint_path.suffix == ".safetensors":
-        state = load_file(checkpoint_path)
-    else:
-        state = clean_state_dict(
-            torch.load(checkpoint_path, map_location="cpu", weights_only=True)["model"]
-        )
+    state = read_weights(checkpoint_path)
+    if checkpoint_path.suffix != ".safetensors":
+        state = clean_state_dict(state["model"])
     names = model.load_state_dict(state, strict=False).missing_keys
     tensors = model.state_dict()
     # Decoder layers share their box heads, which a checkpoint may hold under one name only.
@@ -123,13 +125,34 @@ def load_grounding_dino(
 
 
 def load_grounding_dino_config(config_path: Path, text_encoder: str) -> SLConfig:
-    """Read a config and set its text encoder."""
-    if config_path.suffix == ".json":
-        config = SLConfig(json.loads(config_path.read_text()))
-    else:
-        config = SLConfig.fromfile(str(config_path))
+    """Read a config and set its text encoder.
+
+    Raises:
+        ValueError: If a `.py` config is more than names and values: it is read, and never run.
+    """
+    text = config_path.read_text("utf-8")
+    values = json.loads(text) if config_path.suffix == ".json" else _values(text, config_path)
+    config = SLConfig(values)
     config.text_encoder_type = text_encoder
     return config
+
+
+def _values(text: str, config_path: Path) -> dict[str, Any]:
+    """The values that a config in Python gives to names."""
+    values = {}
+    try:
+        for statement in ast.parse(text).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)]):
+                    values[name] = ast.literal_eval(statement.value)
+                case _:
+                    raise ValueError(f"line {statement.lineno} is no name with a value")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(
+            f"{config_path}: a model's config may give values to names, no more, for it is not run"
+            f" ({error})"
+        ) from error
+    return values
 
 
 def keep_texts_apart(model: GroundingDINO) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from segment_anything_hq import sam_model_registry
 from segment_anything_hq.modeling import (
     ImageEncoderViT,
@@ -19,6 +18,7 @@ from segment_anything_hq.modeling import (
 )
 from torch import Tensor
 
+from tokencompose_core.checkpoints.read_weights import read_weights
 from tokencompose_core.masking.segment_boxes import PIXEL_DEVIATION, PIXEL_MEAN
 
 
@@ -121,7 +121,8 @@ def load_sam_hq(
         device: Where to put the model.
 
     Raises:
-        ValueError: If the checkpoint lacks weights of the model, or the type is not known.
+        ValueError: If the checkpoint lacks weights of the model or holds more than weights, or the
+            type is not known.
     """
     if isinstance(model_type, Path):
         model = build_sam_hq(json.loads(model_type.read_text()))
@@ -129,10 +130,7 @@ def load_sam_hq(
         model = sam_model_registry[model_type]()
     else:
         raise ValueError(f"SAM-HQ has no type {model_type!r}, but {sorted(sam_model_registry)}")
-    if checkpoint_path.suffix == ".safetensors":
-        state = load_file(checkpoint_path)
-    else:
-        state = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+    state = read_weights(checkpoint_path)
     missing = model.load_state_dict(state, strict=False).missing_keys
     if missing:
         raise ValueError(

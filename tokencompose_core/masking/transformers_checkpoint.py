@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig
 
+from tokencompose_core.checkpoints.check_folder import check_folder
+
 
 def check_model_type(name: str, model_type: str, *, revision: str = "") -> None:
     """Look at a model's config alone.
@@ -15,9 +17,12 @@ def check_model_type(name: str, model_type: str, *, revision: str = "") -> None:
         revision: Of the hub's repository; empty: the newest.
 
     Raises:
-        ValueError: If it is of another type.
+        ValueError: If it is of another type, or its folder holds code or links out of it.
     """
-    found = AutoConfig.from_pretrained(name, revision=revision or None).model_type
+    check_folder(name)
+    found = AutoConfig.from_pretrained(
+        name, revision=revision or None, trust_remote_code=False
+    ).model_type
     if found != model_type:
         raise ValueError(f"{name} is a model of type {found!r}, but {model_type!r} is needed")
 
@@ -31,8 +36,9 @@ def load_whole(kind: Any, name: str, *, revision: str = "") -> Any:
         revision: Of the hub's repository; empty: the newest.
 
     Raises:
-        ValueError: If weights are missing or have other shapes.
+        ValueError: If weights are missing or have other shapes, or there is more than weights.
     """
+    check_folder(name)
     model, found = kind.from_pretrained(
         name, revision=revision or None, dtype=torch.float32, output_loading_info=True
     )

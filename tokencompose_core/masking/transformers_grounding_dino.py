@@ -59,7 +59,9 @@ def load_transformers_grounding_dino(
             transformers cannot tell apart.
     """
     check_model_type(name, "grounding-dino", revision=revision)
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or None)
+    tokenizer = AutoTokenizer.from_pretrained(
+        name, revision=revision or None, trust_remote_code=False
+    )
     ids = dict(zip(PHRASE_ENDS, tokenizer.convert_tokens_to_ids(list(PHRASE_ENDS)), strict=True))
     if ids != PHRASE_ENDS:
         raise ValueError(

@@ -8,6 +8,7 @@ from flair.data import Sentence
 from flair.models import SequenceTagger
 
 from data_schemas.records import NounPhrase
+from tokencompose_core.nouns.read_tagger import read_tagger
 
 # flair drops these characters, or replaces them, before it counts positions; a space in the place
 # of each keeps the positions those of the caption.
@@ -20,11 +21,16 @@ def load_tagger(model: str | Path, *, device: str = "cpu") -> SequenceTagger:
     Args:
         model: Name on the hub ("flair/pos-english"), a file, or a folder with pytorch_model.bin.
         device: Where to put the model. flair has one device a process, which this sets.
+
+    Raises:
+        ValueError: If the file may run a program while it is opened, see `read_tagger`.
     """
-    if isinstance(model, Path) and model.is_dir():
-        model = model / "pytorch_model.bin"
     flair.device = flair.torch.device(device)
-    return SequenceTagger.load(str(model))
+    if isinstance(model, Path):
+        path = model / "pytorch_model.bin" if model.is_dir() else model
+    else:
+        path = Path(SequenceTagger._fetch_model(model))
+    return SequenceTagger.load(read_tagger(path, str(model)))
 
 
 def find_noun_phrases(

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import fsspec
 
+from data_schemas.redact_urls import redact_urls
 from data_schemas.rejections import RejectionReason
 from tokencompose_core.store.keys import text_digest
 from tokencompose_core.store.map_in_threads import map_in_threads
@@ -30,19 +32,21 @@ class FetchLimits:
         max_bytes: Most bytes of an image.
         timeout_seconds: Longest time that one attempt may take.
         num_retries: Attempts after the first.
+        private_hosts: Hosts that may be asked whatever their addresses are; see `GuardedClient`.
     """
 
     url_schemes: tuple[str, ...]
     max_bytes: int
     timeout_seconds: float
     num_retries: int
+    private_hosts: tuple[str, ...] = ()
 
 
 class FetchError(ValueError):
     """A URL that gave no image, and the reason under which it is left out."""
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(redact_urls(detail))
         self.reason = reason
 
 
@@ -107,7 +111,7 @@ def _fetch(url: str, path: Path, limits: FetchLimits, stopped: threading.Event) 
     try:
         content = _read_again_and_again(url, limits, stopped)
     except FetchError as error:
-        note = {"reason": error.reason, "detail": f"{url}: {error}"}
+        note = {"reason": error.reason, "detail": redact_urls(f"{url}: {error}")}
         _write_whole(_note(path), json.dumps(note).encode("utf-8"))
         return
     _write_whole(path, content)
@@ -131,13 +135,15 @@ def _read_again_and_again(url: str, limits: FetchLimits, stopped: threading.Even
     attempt = 0
     while True:
         try:
-            return _within(limits.timeout_seconds, url, scheme, limits.max_bytes, stopped)
+            return _within(url, scheme, limits, stopped)
         except (FetchError, FileNotFoundError, PermissionError) as error:
             if isinstance(error, FetchError):
                 raise
             raise FetchError(RejectionReason.IMAGE_NOT_FETCHED, _say(error)) from error
         except ImportError as error:
-            raise ValueError(f"{url}: fsspec needs a package for {scheme} ({error})") from error
+            raise ValueError(
+                f"{redact_urls(url)}: fsspec needs a package for {scheme} ({error})"
+            ) from error
         except Exception as error:  # every file system of fsspec raises errors of its own
             if attempt == limits.num_retries:
                 timed_out = isinstance(error, TimeoutError)
@@ -153,20 +159,18 @@ def _read_again_and_again(url: str, limits: FetchLimits, stopped: threading.Even
         attempt += 1
 
 
-def _within(
-    seconds: float, url: str, scheme: str, max_bytes: int, stopped: threading.Event
-) -> bytes:
+def _within(url: str, scheme: str, limits: FetchLimits, stopped: threading.Event) -> bytes:
     """Read in a thread that nobody waits for: not every file system has a timeout of its own."""
     result: Future[bytes] = Future()
 
     def work() -> None:
         try:
-            result.set_result(_read(url, scheme, max_bytes))
+            result.set_result(_read(url, scheme, limits))
         except BaseException as error:
             result.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + limits.timeout_seconds
     while not result.done() and (left := deadline - time.monotonic()) > 0:
         if stopped.is_set():
             raise KeyboardInterrupt
@@ -174,19 +178,42 @@ def _within(
     return result.result(timeout=0)
 
 
-def _read(url: str, scheme: str, max_bytes: int) -> bytes:
-    filesystem = fsspec.filesystem(scheme)
+def _read(url: str, scheme: str, limits: FetchLimits) -> bytes:
+    if scheme in ("http", "https"):
+        return _read_http(url, scheme, limits)
+    with fsspec.filesystem(scheme).open(url, "rb") as stream:
+        return _read_stream(stream, limits.max_bytes)
+
+
+def _read_http(url: str, scheme: str, limits: FetchLimits) -> bytes:
+    # Imported here: fsspec needs the package for these schemes alone.
+    import aiohttp
+
+    from tokencompose_core.selection.guarded_client import AddressError, GuardedClient
+
+    client = GuardedClient(limits.url_schemes, limits.private_hosts, limits.timeout_seconds)
     # http is read as it comes: a server need not know ranges or say a length. fsspec would ask for
     # the size first, unless there is one, and then takes a busy server's answer for a missing file.
-    options = {"block_size": 0, "size": 1} if scheme in ("http", "https") else {}
+    try:
+        filesystem = fsspec.filesystem(scheme, get_client=client)
+        with filesystem.open(url, "rb", block_size=0, size=1) as stream:
+            return _read_stream(stream, limits.max_bytes)
+    except AddressError as error:
+        raise FetchError(RejectionReason.IMAGE_URL_REFUSED, str(error)) from error
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        # Such as 2130706433, which would mean 127.0.0.1, or a redirect to a file.
+        detail = f"{_say(error)}; give a plain URL of url_schemes = {list(limits.url_schemes)}"
+        raise FetchError(RejectionReason.IMAGE_URL_REFUSED, detail) from error
+
+
+def _read_stream(stream: BinaryIO, max_bytes: int) -> bytes:
     content = bytearray()
-    with filesystem.open(url, "rb", **options) as stream:
-        while block := stream.read(_BLOCK):
-            content += block
-            if len(content) > max_bytes:
-                raise FetchError(
-                    RejectionReason.IMAGE_TOO_MANY_BYTES, f"more than max_bytes = {max_bytes}"
-                )
+    while block := stream.read(_BLOCK):
+        content += block
+        if len(content) > max_bytes:
+            raise FetchError(
+                RejectionReason.IMAGE_TOO_MANY_BYTES, f"more than max_bytes = {max_bytes}"
+            )
     return bytes(content)
 
 

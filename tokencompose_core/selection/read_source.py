@@ -68,7 +68,9 @@ def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rej
             rows = [read_image_folder(images_dir, _columns(source))]
         case WebdatasetSource():
             rows = (
-                read_webdataset(path, images_dir, source.caption_column)
+                read_webdataset(
+                    path, images_dir, source.caption_column, source.image_limits.max_bytes
+                )
                 for path in _existing(source.paths)
             )
     return chain.from_iterable(rows)

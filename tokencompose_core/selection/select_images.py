@@ -1,5 +1,6 @@
 """Select images: those with a caption that says something and a file that can be used."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -43,6 +44,9 @@ def images_of_split(
     )
 
 
+_NAME_OF_2014 = re.compile(r"COCO_[a-z]+2014_(?P<name>[\w.-]+)")
+
+
 def name_candidates(
     names: Iterable[str], captions: Mapping[str, Sequence[str]], split: str, coco_year: int = 2017
 ) -> list[Candidate]:
@@ -53,9 +57,10 @@ def name_candidates(
         captions: Captions by file name; an image without any keeps none.
         split: Folder of the images in COCO 2017.
         coco_year: Release that the captions and images are of. That of 2014 has the same images in
-            other folders, as `train2014/COCO_train2014_<name>`.
+            other folders, as `train2014/COCO_train2014_<name>`; files of other names are none.
     """
-    of_2014 = {name.rpartition("_")[2]: name for name in captions} if coco_year == 2014 else {}
+    found = map(_NAME_OF_2014.fullmatch, captions if coco_year == 2014 else ())
+    of_2014 = {match["name"]: match[0] for match in found if match}
     candidates = []
     for name in names:
         file_name, folder = of_2014.get(name, name), split

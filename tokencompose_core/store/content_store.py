@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -15,7 +16,8 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from data_schemas.manifest import Manifest, StoredFile
+from data_schemas.manifest import Manifest, StoredFile, check_entry_name, check_file_name
+from data_schemas.redact_urls import redact_urls
 from tokencompose_core.store.keys import (
     canonical_json,
     describe_files,
@@ -24,6 +26,7 @@ from tokencompose_core.store.keys import (
 )
 from tokencompose_core.store.scratch import scratch_dir
 
+_LOGGER = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 Check = Literal["size", "digest"]
 
@@ -40,9 +43,17 @@ class Store:
         url: Root of the store, a path or any URL that fsspec knows.
         check: How an entry is looked at before it is believed: sizes of its files, or digests.
         cache_dir: Where files of a remote store are kept for reading; a local store needs none.
+
+    Raises:
+        ValueError: If the URL holds a password, which would show in logs.
     """
 
     def __init__(self, url: str, *, check: Check = "size", cache_dir: Path | None = None) -> None:
+        if "://" in url and redact_urls(url) != url:
+            raise ValueError(
+                f"the store's URL {redact_urls(url)} holds a password or a query, which logs would"
+                " show; give both to the file system by its environment variables"
+            )
         self.filesystem, self.root = fsspec.core.url_to_fs(url)
         self.check = check
         self.is_local = isinstance(self.filesystem, LocalFileSystem)
@@ -58,12 +69,22 @@ class Store:
 
         Returns:
             None if there is no such entry, or a file of it is missing or differs from what the
-            manifest says, by size or, if the store checks digests, by content.
+            manifest says, by size or, if the store checks digests, by content; also if the manifest
+            is none, or names files outside its entry.
+
+        Raises:
+            ValueError: If the key is none, but leaves the store.
         """
+        check_entry_name(key)
         try:
             text = self.filesystem.cat_file(f"{self.root}/{key}/{MANIFEST_NAME}")
             manifest = Manifest.model_validate_json(text)
-        except (FileNotFoundError, ValidationError):
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            _LOGGER.warning(
+                "%s in the store is not believed: %s", key, error.errors()[0].get("msg")
+            )
             return None
         check = check or self.check
         if manifest.key != key or any(
@@ -139,7 +160,12 @@ class Store:
 
         Returns:
             None if there is no such file, or one with another content.
+
+        Raises:
+            ValueError: If key or name leave the store.
         """
+        check_entry_name(key)
+        check_file_name(name)
         target = Path(self.root) / key / name
         if not self.is_local:
             target = self.cache_dir / key / name

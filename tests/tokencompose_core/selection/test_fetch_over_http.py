@@ -18,7 +18,7 @@ from tokencompose_core.selection.fetch_images import (
 
 pytest.importorskip("aiohttp", reason="fsspec reads http with it")
 
-LIMITS = FetchLimits(("http",), max_bytes=1000, timeout_seconds=1.0, num_retries=1)
+LIMITS = FetchLimits(("http",), 1000, 1.0, num_retries=1, private_hosts=("127.0.0.1",))
 IMAGE = b"\x89PNG whatever"
 
 

@@ -55,6 +55,14 @@ def test_labels_and_relations_choose_images(tmp_path):
     assert images_of_split(lines, "train2017", (1,), ("left of",)) == []
 
 
+@pytest.mark.parametrize(
+    "name", ["../../x_val2014_1.jpg", "COCO_../../etc2014_1.jpg", "COCO_val2014_/etc/1.jpg"]
+)
+def test_coco_2014_names_are_no_paths(name):
+    (found,) = name_candidates(["1.jpg"], {name: ["A cat."]}, "train2017", 2014)
+    assert found.image == "train2017/1.jpg"
+
+
 def test_coco_2014_has_the_images_in_other_folders(tmp_path):
     captions = {
         "COCO_val2014_000000000001.jpg": ["A cat."],
