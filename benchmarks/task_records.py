@@ -4,8 +4,8 @@
 
 Four processes with a flow each publish a tiny output in each of 1,000 task runs, through the same
 `run_stage` as every stage, against a server with the settings of `pyproject.toml`. Every tenth
-output lies in the store before, so that its run has to end as `Reused`. Then all flows run again, and
-all has to be `Cached`. The records are what the server itself says when nothing is left to come.
+output lies in the store before, so that its run has to end as `Reused`. Then all flows run again,
+and all has to be `Cached`. The records are what the server itself says once they change no more.
 
 Then one process alone, so that nothing waits for another's processor:
 
@@ -15,9 +15,9 @@ stage      the same through `run_stage`: what a stage of a flow does
 again      `run_stage` when all is there
 
 Last, what a caption of the pocket world takes through the models, as the slope between two sizes of
-`curate`, each in one partition: by the clock, and as if all cores had done nothing else. The share is
-that of the lesser, so that other work on the machine makes it larger; and the real models are slower,
-so that their shares are smaller.
+`curate`, each in one partition: by the clock, and as if all cores had done nothing else. The share
+is that of the lesser, so that other work on the machine makes it larger; and the real models are
+slower, so that their shares are smaller.
 """
 
 import argparse
@@ -176,8 +176,8 @@ def measure_share(own: OwnPrefect, costs: dict[str, float]) -> bool:
     )
     per_image = min(by_clock, by_cores)
     print(
-        f"\n`curate`: {1e3 * by_clock:.1f} ms a caption by the clock, {1e3 * by_cores:.1f} ms if all"
-        f" cores were free ({few['captions']} and {many['captions']} captions)\n"
+        f"\n`curate`: {1e3 * by_clock:.1f} ms a caption by the clock, {1e3 * by_cores:.1f} ms"
+        f" if all cores were free ({few['captions']} and {many['captions']} captions)\n"
     )
     print(f"{'rows':>5}{'partitions':>12}{'task runs':>11}{'overhead':>10}{'work':>9}{'share':>8}")
     shares = []
