@@ -41,6 +41,7 @@ class OwnPrefect:
             **environment,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.commands: dict[str, tuple[str, ...]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -53,16 +54,17 @@ class OwnPrefect:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for name in ("worker", "server"):
-            if name in self.processes:
-                self.stop(name, signal.SIGTERM)
+        for name in reversed(list(self.processes)):
+            self.stop(name, signal.SIGTERM)
 
     def start_server(self) -> None:
         """Start the server and wait until it answers.
 
         Raises:
-            RuntimeError: If it does not, with the end of its log.
+            RuntimeError: If it does not, with the end of its log, or another one answers already.
         """
+        if self.answers():
+            raise RuntimeError(f"another server answers at {self.api}")
         self._start("server", "-m", "prefect", "server", "start")
         deadline = time.monotonic() + _START_SECONDS
         while not self.answers():
@@ -75,21 +77,25 @@ class OwnPrefect:
         """Start a worker of processes; it takes up work when it has come up."""
         self._start("worker", "-m", "prefect", "worker", "start", "--type", "process", "-p", pool)
 
+    def start_script(self, name: str, *command: str) -> None:
+        """Start a script beside the server, under a name."""
+        self._start(name, *command)
+
     def run(self, *command: str) -> None:
-        """Run a command of Prefect's to its end.
+        """Run a command of Python's to its end.
 
         Raises:
             RuntimeError: If it fails, with what it printed.
         """
         ran = subprocess.run(
-            [sys.executable, "-m", "prefect", *command],
+            [sys.executable, *command],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
             text=True,
         )
         if ran.returncode:
-            raise RuntimeError(f"prefect {' '.join(command)}: {ran.stdout[-2000:]}{ran.stderr}")
+            raise RuntimeError(f"{' '.join(command)}: {ran.stdout[-2000:]}{ran.stderr}")
 
     def stop(self, name: str, kind: int) -> None:
         """Send a process a signal and wait for its end."""
@@ -128,6 +134,7 @@ class OwnPrefect:
                 return found
 
     def _start(self, name: str, *command: str) -> None:
+        self.commands[name] = command
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command],

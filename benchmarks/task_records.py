@@ -95,6 +95,7 @@ def main() -> int:
     parser.add_argument("--flows", type=int, default=4)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--port", type=int, default=4341)
+    parser.add_argument("--keep", type=Path, help="a folder for store, database and logs")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -102,7 +103,7 @@ def main() -> int:
         print(json.dumps(globals()[f"child_{work}"](*arguments)))
         return 0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = (options.keep or Path(name)).absolute()
         environment = {"TOKENCOMPOSE_STORE": str(folder / "store")}
         with OwnPrefect(folder, options.port, environment) as own:
             complete = count_records(own, options.flows, options.runs)

@@ -1,7 +1,7 @@
 """Give runs whose process is gone a state that is true.
 
-A flow run without a heartbeat is crashed by an automation of the server's. What was under way inside
-of it is not: its task runs, and flows that it called, would stay "Running" for ever.
+A flow run without a heartbeat is crashed by an automation of the server's. What was under way
+inside of it is not: its task runs, and flows that it called, would stay "Running" for ever.
 """
 
 from collections.abc import Sequence
