@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
+.PHONY: demo test check serve stop ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
 	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
 	bench-evaluate deploy lock format clean
 
@@ -19,6 +19,12 @@ check: $(READY)  ## Formatting, lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+serve: $(READY)  ## Stand up server, worker, deployments and automations
+	@$(BIN)/python -m flows serve
+
+stop: $(READY)  ## End what `make serve` started
+	@$(BIN)/python -m flows stop
 
 ablate: $(READY)  ## Train and compare variants of the method on the pocket world (about two hours)
 	@$(BIN)/python -m flows ablate
@@ -59,9 +65,8 @@ bench-scale: $(READY)  ## Seconds and memory of caption sets of up to a million 
 bench-evaluate: $(READY)  ## Images a second from prompts to files, beside a plain loop and the limit
 	@$(BIN)/python benchmarks/evaluate.py
 
-deploy: $(READY)  ## Register the work pool and all deployments with a running server
-	@$(BIN)/prefect work-pool create --type process --overwrite cpu
-	@$(BIN)/prefect --no-prompt deploy --all
+deploy: $(READY)  ## Register pools, deployments and automations with a server that runs
+	@$(BIN)/python -m flows deploy
 
 lock: $(READY)  ## Resolve the lock file anew
 	@$(BIN)/uv pip compile -q pyproject.toml --extra dev --no-header --no-annotate -o requirements.lock

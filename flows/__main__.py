@@ -21,6 +21,7 @@ from flows.print_results import (
     print_evaluation,
     print_figures,
     print_plan,
+    print_registered,
     print_released,
     print_reproduction,
     print_set,
@@ -39,11 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "ablate",
             "curate",
             "plan",
+            "register-captions",
             "import-masks",
             "train-pocket",
             "pocket-report",
             "score-released",
             "ui",
+            "serve",
+            "deploy",
+            "stop",
         ],
     )
     parser.add_argument(
@@ -76,6 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.flow == "score-released":
             return _score_released(options)
+        if options.flow in ("serve", "deploy", "stop"):
+            from flows import serve
+
+            {"serve": serve.serve, "deploy": serve.register, "stop": serve.stop}[options.flow]()
+            return 0
         profile = {} if options.flow == "import-masks" else {"profile": options.profile}
         _run(options.flow, profile | options.config)
     except ValidationError as error:
@@ -133,6 +143,12 @@ def _run(flow: str, values: dict) -> None:
                 from flows.curate import curate
 
                 print_set(curate(caption_set))
+        case "register-captions":
+            arrived = CurateConfig.model_validate(values)
+            with local_server():
+                from flows.register_captions import register_captions
+
+                print_registered(register_captions(arrived))
         case "import-masks":
             released = ImportMasksConfig.model_validate(values)
             with local_server():

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from data_schemas.configs.curate_config import CurateConfig
+from tasks.announce import announce_dataset
 from tasks.describe_dataset import describe_dataset
 from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
 from tasks.mask_models import check_mask_models
@@ -38,4 +39,6 @@ def curate(config: CurateConfig = POCKET) -> CuratedSet:
     shards = write_shards(source, grounded, config)
     dataset = describe_dataset(shards, config)
     made = [*selected, *ranked, *parsed, *grounded]
-    return draw_dataset_card(dataset, made, config.caption_set, config.card)
+    curated = draw_dataset_card(dataset, made, config.caption_set, config.card)
+    announce_dataset(curated.dataset, config.caption_set, config.profile)
+    return curated

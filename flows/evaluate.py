@@ -1,6 +1,7 @@
 """How well models compose, how real their images look, and how well they fit their prompts."""
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.benchmarks import list_benchmarks
@@ -18,9 +19,17 @@ from tasks.stage import ONE_AT_A_TIME
 POCKET = EvaluateConfig.load("pocket")
 
 
+def _run_name() -> str:
+    """Which models; a parameter may be JSON still."""
+    parameters = flow_run.parameters
+    models = [ModelUnderTest.model_validate(model).label for model in parameters["models"]]
+    config = EvaluateConfig.model_validate(parameters.get("config", POCKET))
+    return f"evaluate {', '.join(models)} ({config.profile})"
+
+
 @flow(
     name="evaluate",
-    flow_run_name="evaluate ({config.profile})",
+    flow_run_name=_run_name,
     task_runner=ONE_AT_A_TIME,
 )
 def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> Evaluation:

@@ -3,6 +3,7 @@
 from prefect import flow
 
 from data_schemas.configs.finetune_config import FinetuneConfig
+from tasks.announce import announce_model
 from tasks.check_machine import check_machine
 from tasks.describe_dataset import read_dataset
 from tasks.encode_latents import encode_latents
@@ -30,4 +31,6 @@ def finetune(dataset: str, config: FinetuneConfig = POCKET, label: str = "ground
     """
     check_machine(config)
     encoded = encode_latents(read_dataset(dataset), config)
-    return finetune_unet(encoded, config, label)
+    model = finetune_unet(encoded, config, label)
+    announce_model(model, label, config)
+    return model

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tasks.compare_variants import Ablation
     from tasks.draw_dataset_card import CuratedSet
     from tasks.evaluation import Evaluation
+    from tasks.register_captions import RegisteredSet
     from tasks.score_images import BenchmarkScore
 
 
@@ -74,6 +75,17 @@ def print_set(made: "CuratedSet") -> None:
     """Where a data set and its card lie."""
     print(f"\nreport    {_from_here(made.report_path)}")
     print(f"data set  {made.dataset}")
+
+
+def print_registered(registered: "RegisteredSet") -> None:
+    """Whether a caption set is new, and what follows."""
+    news = "new" if registered.is_new else "known already"
+    print(f"\n{registered.caption_set}: {registered.num_images} images, {news}")
+    if registered.changes:
+        print(", ".join(f"{count} {what}" for what, count in registered.changes.items()))
+    print(registered.key)
+    if registered.is_new:
+        print("Announced: curate follows where `make serve` has stood up its automations.")
 
 
 def print_plan(rows: Sequence[Sequence[str]]) -> None:

@@ -1,0 +1,168 @@
+"""Server, worker, deployments and automations on this machine, and their end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from configparser import ConfigParser
+from pathlib import Path
+
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import get_current_settings
+
+from flows.automations import NOTIFICATION_BLOCK, find_notification_block, register_automations
+from flows.local_server import is_running, ui_url
+
+_START_SECONDS = 120
+_STOP_SECONDS = 90
+# Flows at once of one worker: a short one need not wait for a training; a GPU is for one alone.
+POOLS = {"cpu": 2, "gpu": 1}
+
+
+def serve() -> None:
+    """Stand up everything, and say where it is; what stands already is left as it is.
+
+    Raises:
+        RuntimeError: If another Prefect server has the address, or the own one does not come up.
+    """
+    home = Path(get_current_settings().home)
+    home.mkdir(parents=True, exist_ok=True)
+    if _supervisor(home) is None:
+        if is_running():
+            raise RuntimeError(
+                f"a Prefect server that `make serve` did not start answers at {ui_url()}; stop it"
+                " first, or set PREFECT_SERVER_API_PORT and PREFECT_API_URL to another port"
+            )
+        _start_supervisor(home)
+    _wait_for_server(home)
+    register()
+    print(f"The UI is at {ui_url()}, logs are in {home}. `make stop` ends it.")
+
+
+def register() -> None:
+    """Bring pools, deployments and automations of a running server to what this project says."""
+    register_pools()
+    register_deployments()
+    names = register_automations()
+    print(f"{len(names)} automations: {', '.join(n.removeprefix('tokencompose: ') for n in names)}")
+    if find_notification_block() is None:
+        print(
+            "Failures are announced once there is a notification block named"
+            f" {NOTIFICATION_BLOCK!r}; run `make deploy` then."
+        )
+
+
+def stop() -> None:
+    """End what `serve` started; runs that are under way go on when it is started again."""
+    home = Path(get_current_settings().home)
+    supervisor = _supervisor(home)
+    if supervisor is None:
+        print("Nothing to stop: `make serve` has started nothing here that still runs.")
+        return
+    os.kill(supervisor, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while _supervisor(home) is not None:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"process {supervisor} did not end within {_STOP_SECONDS} s")
+        time.sleep(0.2)
+    print("Stopped.")
+
+
+def register_pools() -> None:
+    """Make the work pools, unless they are there."""
+    with get_client(sync_client=True) as client:
+        for pool in POOLS:
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"), overwrite=True)
+
+
+def register_deployments() -> None:
+    """Bring all deployments to what `prefect.yaml` says.
+
+    A schedule that a person has switched on stays on, though `prefect deploy` makes schedules anew.
+    """
+    with get_client(sync_client=True) as client:
+        switched_on = {
+            (deployment.name, deployment.flow_id, schedule.slug)
+            for deployment in client.read_deployments()
+            for schedule in deployment.schedules
+            if schedule.active
+        }
+        _prefect("--no-prompt", "deploy", "--all")
+        for deployment in client.read_deployments():
+            for schedule in deployment.schedules:
+                known = (deployment.name, deployment.flow_id, schedule.slug)
+                if known in switched_on and not schedule.active:
+                    client.update_deployment_schedule(deployment.id, schedule.id, active=True)
+
+
+def _prefect(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments], capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"prefect {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+
+
+def _start_supervisor(home: Path) -> None:
+    config = ConfigParser(interpolation=None)
+    config["supervisord"] = {
+        "logfile": str(home / "supervisord.log"),
+        "pidfile": str(_pid_path(home)),
+        "directory": str(Path.cwd()),
+    }
+    python = f"{sys.executable} -m prefect"
+    _add_program(config, home, "server", f"{python} server start")
+    # A worker beside no GPU would take runs that can only fail.
+    pools = [pool for pool in POOLS if pool != "gpu" or shutil.which("nvidia-smi")]
+    for pool in pools:
+        command = f"{python} worker start --type process --pool {pool} --limit {POOLS[pool]}"
+        _add_program(config, home, f"worker-{pool}", command)
+    path = home / "supervisord.conf"
+    with path.open("w") as file:
+        config.write(file)
+    subprocess.run(
+        [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(path)], check=True
+    )
+
+
+def _add_program(config: ConfigParser, home: Path, name: str, command: str) -> None:
+    config[f"program:{name}"] = {
+        "command": command.replace("%", "%%"),
+        "stdout_logfile": str(home / f"{name}.log").replace("%", "%%"),
+        "redirect_stderr": "true",
+        "autorestart": "true",
+        # A worker waits for the server, a server for a port that is not free yet.
+        "startretries": "1000000",
+        "stopasgroup": "true",
+        "killasgroup": "true",
+        "stopwaitsecs": "60",
+    }
+
+
+def _wait_for_server(home: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_running():
+        if time.monotonic() > deadline or _supervisor(home) is None:
+            log = home / "server.log"
+            end = log.read_text()[-2000:] if log.is_file() else ""
+            raise RuntimeError(f"the Prefect server did not come up; {log} ends:\n{end}")
+        time.sleep(0.3)
+
+
+def _pid_path(home: Path) -> Path:
+    return home / "supervisord.pid"
+
+
+def _supervisor(home: Path) -> int | None:
+    """The process that keeps server and worker running, if it lives."""
+    try:
+        pid = int(_pid_path(home).read_text())
+        command = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    # After a restart of the machine another process may have its number.
+    return pid if "supervisor.supervisord" in command else None

@@ -1,0 +1,221 @@
+"""A caption set is announced once, what is announced starts the next flow, sets are run again."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.events.filters import EventFilter
+from prefect.utilities.callables import parameter_schema
+
+from data_schemas.configs.backfill_config import BackfillConfig
+from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.manifest import Manifest
+from flows.automations import list_automations, register_automations
+from flows.backfill import backfill
+from flows.curate import curate
+from flows.evaluate import evaluate
+from flows.finetune import finetune
+from flows.plan import plan
+from flows.register_captions import register_captions
+from tasks.announce import announce_dataset
+from tasks.start_backfill import choose_registered
+from tests.flows.conftest import DrawnSet
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+_SECONDS = 180
+
+
+@pytest.fixture(scope="module")
+def server(prefect_server: None) -> Iterator[SyncPrefectClient]:
+    """A client of a server with the deployments that the automations start."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="cpu", type="process"), overwrite=True)
+        for flow in (curate, finetune, evaluate):
+            client.create_deployment(
+                client.create_flow(flow),
+                "pocket",
+                work_pool_name="cpu",
+                parameters={"config": {"profile": "pocket"}},
+                parameter_openapi_schema=parameter_schema(flow.fn).model_dump_for_openapi(),
+                enforce_parameter_schema=True,
+            )
+        yield client
+
+
+def runs_of(client: SyncPrefectClient, flow: str, wanted: int) -> list[Any]:
+    """Runs of a deployment, once there are as many as wanted; more come at once, if ever."""
+    deployment = client.read_deployment_by_name(f"{flow}/pocket")
+    end = time.monotonic() + _SECONDS
+    while True:
+        found = [r for r in client.read_flow_runs() if r.deployment_id == deployment.id]
+        if len(found) >= wanted or time.monotonic() > end:
+            return found
+        time.sleep(0.2)
+
+
+def count_events(client: SyncPrefectClient, subject: str) -> int:
+    answer = client.request(
+        "POST",
+        "/events/filter",
+        json={
+            "filter": EventFilter.model_validate(
+                {"event": {"name": ["tokencompose.captions.registered"]}}
+            ).model_dump(mode="json", exclude_unset=True)
+        },
+    )
+    return sum(e["payload"]["subject"] == subject for e in answer.json()["events"])
+
+
+def test_a_set_is_announced_once_and_curate_gets_it(
+    server: SyncPrefectClient, drawn: DrawnSet
+) -> None:
+    register_automations(["pocket"])
+    before = {run.id for run in runs_of(server, "curate", 0)}
+    config = drawn.config()
+    first = register_captions(config)
+    assert first.is_new
+    assert first.num_images == len(drawn.rows)
+    runs = [r for r in runs_of(server, "curate", len(before) + 1) if r.id not in before]
+    assert len(runs) == 1
+    assert CurateConfig.model_validate(runs[0].parameters["config"]) == config
+
+    again = register_captions(config)
+    assert not again.is_new
+    assert again.key == first.key
+
+    drawn.rows[0]["caption"].append("a cat on a chair.")
+    drawn.rows.pop()
+    grown = register_captions(drawn.config())
+    assert grown.is_new
+    assert grown.changes == {"added": 0, "changed": 1, "removed": 1}
+    # Two events, two runs: the known set started none.
+    assert len(runs_of(server, "curate", len(before) + 2)) == len(before) + 2
+    assert count_events(server, "drawn") == 2
+
+
+def test_what_a_run_made_is_handed_to_the_next_flow(server: SyncPrefectClient) -> None:
+    from prefect import flow
+
+    register_automations(["pocket"])
+
+    @flow
+    def announcing(parent: bool) -> None:
+        announce_dataset("dataset-v1-0", "mine", "pocket")
+
+    @flow
+    def larger() -> None:
+        announcing(parent=True)
+
+    before = len(runs_of(server, "finetune", 0))
+    larger()
+    announcing(parent=False)
+    runs = runs_of(server, "finetune", before + 1)
+    # A part of a larger flow is not announced: that flow trains by itself.
+    assert len(runs) == before + 1
+    parameters = {"dataset": "dataset-v1-0", "config": {"profile": "pocket"}, "label": "mine"}
+    assert runs[0].parameters == parameters
+
+
+def test_a_plan_announces_nothing(server: SyncPrefectClient, drawn: DrawnSet) -> None:
+    before = len(runs_of(server, "finetune", 0))
+    plan(drawn.config())
+    assert len(runs_of(server, "finetune", before)) == before
+
+
+def test_automations_are_made_once_and_stay_switched_off(server: SyncPrefectClient) -> None:
+    names = register_automations(["pocket"])
+    switched = server.read_automations_by_name(names[-1])[0]
+    server.pause_automation(switched.id)
+    assert register_automations(["pocket"]) == names
+    for name in names:
+        known = server.read_automations_by_name(name)
+        assert len(known) == 1
+        assert known[0].enabled == (name != names[-1])
+    server.resume_automation(switched.id)
+
+
+def test_automations_need_their_deployments(server: SyncPrefectClient) -> None:
+    with pytest.raises(LookupError, match="there is no deployment curate/paper; run `make deploy`"):
+        list_automations(["paper"])
+
+
+def registration(name: str, day: int, profile: str = "pocket") -> Manifest:
+    created = datetime(2026, 3, day, 12, tzinfo=UTC).isoformat()
+    return Manifest(
+        stage="register",
+        key=f"register-v1-{name}-{day}",
+        digest="0",
+        files=(),
+        parts={"caption_set": name, "profile": profile},
+        provenance={"created": created},
+    )
+
+
+REGISTERED = [
+    registration("news-a", 1),
+    registration("news-b", 2),
+    registration("ads", 3),
+    registration("news-a", 4),
+    registration("news-c", 5, profile="paper"),
+]
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        ({}, ["news-a-4", "news-b-2", "ads-3"]),
+        ({"caption_sets": "news-*"}, ["news-a-4", "news-b-2"]),
+        ({"until": "2026-03-02"}, ["news-a-1", "news-b-2"]),
+        ({"since": "2026-03-03", "until": "2026-03-03"}, ["ads-3"]),
+        ({"profile": "paper"}, ["news-c-5"]),
+    ],
+)
+def test_backfill_takes_the_newest_registration_of_each_set(
+    choice: dict[str, str], wanted: list[str]
+) -> None:
+    chosen = choose_registered(REGISTERED, BackfillConfig.model_validate(choice))
+    assert [m.key.removeprefix("register-v1-") for m in chosen] == wanted
+
+
+def test_backfill_says_which_sets_there_are() -> None:
+    with pytest.raises(ValueError, match=r"there are: ads \(pocket\), news-a \(pocket\)"):
+        choose_registered(REGISTERED, BackfillConfig.model_validate({"caption_sets": "new"}))
+
+
+def test_backfill_runs_registered_sets_with_changes(
+    server: SyncPrefectClient, drawn: DrawnSet
+) -> None:
+    register_captions(drawn.config())
+    before = len(runs_of(server, "curate", 1))
+    changes: dict[str, Any] = {"mask": {"box_threshold": 0.4}}
+    started = backfill(BackfillConfig.model_validate({"changes": changes}))
+    assert [run.caption_set for run in started] == ["drawn"]
+    assert len(runs_of(server, "curate", before + 1)) == before + 1
+    run = server.read_flow_run(started[0].flow_run_id)
+    assert CurateConfig.model_validate(run.parameters["config"]) == drawn.config(**changes)
+
+
+def test_backfill_checks_all_configs_before_a_run_starts(
+    server: SyncPrefectClient, drawn: DrawnSet
+) -> None:
+    register_captions(drawn.config())
+    before = len(runs_of(server, "curate", 1))
+    with pytest.raises(ValueError, match="box_treshold"):
+        backfill(BackfillConfig.model_validate({"changes": {"mask": {"box_treshold": 0.4}}}))
+    assert len(runs_of(server, "curate", before)) == before
+
+
+def test_a_set_without_a_usable_image_is_not_registered(
+    server: SyncPrefectClient, drawn: DrawnSet, store_dir: Path
+) -> None:
+    for row in drawn.rows:
+        row["img_path"] = "gone.jpg"
+    with pytest.raises((ValueError, RuntimeError), match=r"drawn|rejected"):
+        register_captions(drawn.config())
+    assert not list(store_dir.glob("register-*"))

@@ -1,0 +1,143 @@
+"""`make serve` and `make stop`, as a person uses them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+
+_SECONDS = 180
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A Prefect of the test's own, and its end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT")},
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "TOKENCOMPOSE_STORE": str(tmp_path / "store"),
+    }
+    yield own
+    run("stop", own)
+
+
+def run(command: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows", command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=2 * _SECONDS,
+    )
+
+
+def wait_for(what: Callable[[], object]) -> None:
+    end = time.monotonic() + _SECONDS
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.3)
+
+
+def ask(environment: dict[str, str], path: str) -> list[dict]:
+    answer = httpx.post(f"{environment['PREFECT_API_URL']}/{path}/filter", json={}, timeout=30)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def is_up(environment: dict[str, str]) -> bool:
+    try:
+        return httpx.get(f"{environment['PREFECT_API_URL']}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def program(home: Path, name: str) -> psutil.Process | None:
+    """The server or the worker that the supervisor of this home keeps running."""
+    supervisor = psutil.Process(int((home / "supervisord.pid").read_text()))
+    for child in supervisor.children():
+        if name in child.cmdline():
+            return child
+    return None
+
+
+@pytest.mark.timeout(900)
+def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: dict[str, str]):
+    home = Path(environment["PREFECT_HOME"])
+    first = run("serve", environment)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "`make stop` ends it" in first.stdout
+
+    pools = {pool["name"]: pool["type"] for pool in ask(environment, "work_pools")}
+    assert pools == {"cpu": "process", "gpu": "process"}
+    deployments = ask(environment, "deployments")
+    automations = ask(environment, "automations")
+    assert len(automations) == 10
+    # Schedules are off until a person switches one on, and then stay on.
+    scheduled = [d for d in deployments if d["schedules"]]
+    assert scheduled
+    assert not any(s["active"] for d in scheduled for s in d["schedules"])
+    switched = scheduled[0]
+    httpx.patch(
+        f"{environment['PREFECT_API_URL']}/deployments/{switched['id']}/schedules/"
+        f"{switched['schedules'][0]['id']}",
+        json={"active": True},
+        timeout=30,
+    ).raise_for_status()
+
+    worker = program(home, "worker")
+    assert worker is not None
+    again = run("serve", environment)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {d["id"] for d in ask(environment, "deployments")} == {d["id"] for d in deployments}
+    assert {a["id"] for a in ask(environment, "automations")} == {a["id"] for a in automations}
+    active = {
+        d["id"] for d in ask(environment, "deployments") if any(s["active"] for s in d["schedules"])
+    }
+    assert active == {switched["id"]}
+    assert program(home, "worker") == worker  # it was left as it is
+
+    server = program(home, "server")
+    assert server is not None
+    server.kill()
+    wait_for(lambda: not server.is_running())
+    wait_for(lambda: is_up(environment))
+    worker.kill()
+    wait_for(lambda: (new := program(home, "worker")) is not None and new.pid != worker.pid)
+
+    stopped = run("stop", environment)
+    assert stopped.returncode == 0, stopped.stderr
+    assert not is_up(environment)
+    assert "Nothing to stop" in run("stop", environment).stdout
+    assert run("serve", environment).returncode == 0  # and it can be started again
+
+
+def test_serve_leaves_a_server_of_someone_else_alone(environment: dict[str, str]):
+    python = (
+        "import http.server as h\n"
+        "class A(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(200); self.end_headers(); self.wfile.write(b'true')\n"
+        f"h.HTTPServer(('127.0.0.1', {environment['PREFECT_SERVER_API_PORT']}), A).serve_forever()"
+    )
+    with subprocess.Popen([sys.executable, "-c", python], stderr=subprocess.DEVNULL) as other:
+        try:
+            wait_for(lambda: is_up(environment))
+            refused = run("serve", environment)
+        finally:
+            other.kill()
+    assert refused.returncode != 0
+    assert "PREFECT_SERVER_API_PORT" in refused.stderr
