@@ -1,10 +1,12 @@
 """Give runs whose process is gone a state that is true.
 
 A flow run without a heartbeat is crashed by an automation of the server's. What was under way
-inside of it is not: its task runs, and flows that it called, would stay "Running" for ever.
+inside of it is not: its task runs would stay "Running" for ever, since no automation can change
+them. `python -m tasks.settle_runs` looks again and again.
 """
 
-from collections.abc import Sequence
+import logging
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -23,26 +25,25 @@ from prefect.states import Crashed
 
 _UNFINISHED = [kind for kind in StateType if kind not in TERMINAL_STATES]
 _PAGE = 200
+_SECONDS_BETWEEN = 30
+_LOGGER = logging.getLogger("tokencompose.settle_runs")
 
 
-def settle_runs(
-    *, grace: timedelta = timedelta(minutes=1), pending: timedelta = timedelta(minutes=5)
-) -> list[str]:
+def settle_runs(*, grace: timedelta = timedelta(minutes=1)) -> list[str]:
     """Set runs to `Crashed` that nobody works on any more. May be called at any time, repeatedly.
 
-    These are task runs of a flow run that has ended, flow runs that were called by such a flow run
-    in its own process, and flow runs that a worker took and never started.
+    These are task runs of a flow run that has ended, and flow runs that were called by such a flow
+    run in its own process.
 
     Args:
         grace: How long ago the flow run has to have ended: the last word of a task may be on its
             way.
-        pending: How long a flow run may be `Pending`. More than a work pool takes to start one.
 
     Returns:
         Names of the runs that were settled.
     """
+    settled: list[str] = []
     with get_client(sync_client=True) as client:
-        settled = _settle_pending(client, pending)
         while found := _settle_tasks(client, grace) + _settle_called(client):
             settled += found
     return settled
@@ -73,7 +74,7 @@ def _settle_tasks(client: SyncPrefectClient, grace: timedelta) -> list[str]:
 def _settle_called(client: SyncPrefectClient) -> list[str]:
     """Flow runs whose caller has ended; the run of the call stands for it among its task runs."""
     settled = []
-    for run in _read_unfinished(client, _UNFINISHED):
+    for run in _read_unfinished(client):
         # One with a deployment has a process of its own.
         if run.parent_task_run_id is None or run.deployment_id is not None:
             continue
@@ -85,20 +86,8 @@ def _settle_called(client: SyncPrefectClient) -> list[str]:
     return settled
 
 
-def _settle_pending(client: SyncPrefectClient, pending: timedelta) -> list[str]:
-    """Flow runs that no process has taken up since a worker submitted them."""
-    latest = datetime.now(UTC) - pending
-    settled = []
-    for run in _read_unfinished(client, [StateType.PENDING]):
-        if run.state is not None and run.state.timestamp < latest:
-            message = "It was submitted, and no process has taken it up."
-            client.set_flow_run_state(run.id, Crashed(message=message))
-            settled.append(run.name)
-    return settled
-
-
-def _read_unfinished(client: SyncPrefectClient, kinds: Sequence[StateType]) -> list[FlowRun]:
-    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(kinds))))
+def _read_unfinished(client: SyncPrefectClient) -> list[FlowRun]:
+    wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)))
     found: list[FlowRun] = []
     while page := client.read_flow_runs(flow_run_filter=wanted, limit=_PAGE, offset=len(found)):
         found += page
@@ -112,3 +101,20 @@ def _read_flow_runs(client: SyncPrefectClient, ids: set[UUID]) -> dict[UUID, Flo
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=wanted[start : start + _PAGE]))
         found |= {run.id: run for run in client.read_flow_runs(flow_run_filter=chosen)}
     return found
+
+
+def main() -> None:
+    """Settle runs for as long as the process lives, also while the server is away."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    while True:
+        try:
+            for name in settle_runs():
+                _LOGGER.info("%s: Crashed", name)
+        except Exception as error:  # the server's, whatever it is: it may be back the next time
+            _LOGGER.warning("not settled: %r", error)
+        time.sleep(_SECONDS_BETWEEN)
+
+
+if __name__ == "__main__":
+    main()
