@@ -68,7 +68,7 @@ class Case:
         self.files = [to_png(item.image.resize((side, side))) for item in scenes]
         rng = random.Random(94)
         self.asked = [rng.sample(VOCABULARY, 5) for _ in scenes]
-        pixels = torch.stack([self.detector.prepare(image) for image in self.images()])
+        pixels = self.detector.prepare(list(self.images()))
         self.batches = pixels.split(self.batch_size)
         self.texts = encode_queries(
             self.detector, tuple(QUERY.format(name=name) for name in VOCABULARY)
@@ -202,7 +202,7 @@ def _print_preprocessing(device: torch.device, files: Sequence[bytes]) -> None:
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     shipped = _milliseconds(lambda: processor(image, return_tensors="pt").pixel_values)
-    own = _milliseconds(lambda: owlv2_pixels(image, processor, device))
+    own = _milliseconds(lambda: owlv2_pixels([image], processor, device))
     torch.set_num_threads(num_threads)
     print(
         f"preprocessing 512 x 512 to 960 x 960: shipped {shipped:.1f} ms, ours {own:.1f} ms,"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pyarrow.parquet as pq
 from prefect import get_run_logger
@@ -14,7 +15,7 @@ from tasks.mask_nouns import MaskSpec
 from tasks.model_under_test import ModelUnderTest
 from tasks.stage import open_store
 from tasks.write_shards import INDEX_NAME, ShardSpec
-from tokencompose_core.checkpoints.locate import identity
+from tokencompose_core.checkpoints.locate import identity, require
 from tokencompose_core.evaluation.seen_prompts import find_seen
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.lineage import trace
@@ -92,13 +93,17 @@ def log_warnings(warnings: Sequence[str]) -> None:
 
 
 def _examine(model: ModelUnderTest, benchmarks: Sequence[Benchmark], store: Store) -> GuardRails:
+    keys = {model.stored.key} if model.stored is not None else set()
+    lora = _stored_lora(model, store)
     # A training that was interrupted by hand may have lost what it came from.
-    manifests = [] if model.stored is None else trace(store, model.stored.key, "size")
+    manifests = [
+        manifest for key in sorted(keys | lora) for manifest in trace(store, key, "size")
+    ]
     known = {manifest.key for manifest in manifests}
     named = {key for manifest in manifests for key in manifest.inputs if _KEY.fullmatch(key)}
     shards = [manifest for manifest in manifests if manifest.stage == ShardSpec.stage]
     masked = [manifest for manifest in manifests if manifest.stage == MaskSpec.stage]
-    is_whole = bool(shards) and named <= known
+    is_whole = bool(shards) and named <= known and bool(lora) == bool(model.lora)
     shared = [b.name for b in benchmarks if _made_masks(b, masked)]
     seen = {
         benchmark.name: find_seen(
@@ -111,6 +116,18 @@ def _examine(model: ModelUnderTest, benchmarks: Sequence[Benchmark], store: Stor
         shared_detectors=shared if is_whole or shared else None,
         seen=seen if is_whole or any(seen.values()) else None,
     )
+
+
+def _stored_lora(model: ModelUnderTest, store: Store) -> set[str]:
+    """The key of the training whose LoRA layers are added, if they lie in the store."""
+    if not model.lora or not store.is_local:
+        return set()
+    path = require(model.lora).resolve()
+    root = Path(store.root).resolve()
+    if not path.is_relative_to(root):
+        return set()
+    keys = {path.relative_to(root).parts[0]}
+    return {key for key in keys if store.find(key, "size") is not None}
 
 
 def _made_masks(benchmark: Benchmark, masked: Sequence[Manifest]) -> bool:

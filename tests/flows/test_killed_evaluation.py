@@ -1,3 +1,5 @@
+"""An evaluation that is killed in any of its stages goes on to the same tables."""
+
 import signal
 from pathlib import Path
 
@@ -5,10 +7,45 @@ import pytest
 
 from tests.killed_evaluation import run_evaluation
 
-CHANGES = {
+MULTIGEN = {
     "multigen": {"pocket": {"num_images_per_prompt": 1, "prompts": {"num_prompts": 4}}},
     "partition_size": 2,
     "sampler": {"num_inference_steps": 2},
+}
+# Latency is not among them: what it measures is another every time.
+OTHERS = {
+    "benchmarks": ["visor", "quality", "clip_score"],
+    "visor": {"num_prompts": 2, "num_images_per_prompt": 2},
+    "quality": {
+        "pocket": {
+            "source": {"num_images": 24},
+            "num_pairs": 6,
+            "num_kid_subsets": 5,
+            "kid_subset_size": 4,
+            "allow_few_images": True,
+        }
+    },
+    "partition_size": 4,
+    "sampler": {"num_inference_steps": 2},
+}
+# Which output of each stage, so that there are some already where it has several.
+CASES = {
+    "multigen": (MULTIGEN, {"generate": 2, "detect": 2, "score": 1, "findings": 1}),
+    "others": (
+        OTHERS,
+        {
+            "detect": 1,
+            "score": 1,
+            "pairs": 1,
+            "reference": 2,
+            "generate": 2,
+            "features": 2,
+            "quality": 1,
+            "clipscore": 2,
+            "agreement": 1,
+            "findings": 1,
+        },
+    ),
 }
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -30,22 +67,26 @@ def read_entries(store: Path) -> dict[str, tuple[int, dict[str, bytes]]]:
     }
 
 
-def test_evaluation_killed_in_each_stage_goes_on_to_the_same_tables(tmp_path: Path) -> None:
-    assert run_evaluation(tmp_path / "calm", CHANGES) == 0
+@pytest.mark.parametrize("case", CASES)
+def test_evaluation_killed_in_each_stage_goes_on_to_the_same_tables(
+    case: str, tmp_path: Path
+) -> None:
+    changes, stages = CASES[case]
+    assert run_evaluation(tmp_path / "calm", changes) == 0
     expected = read_entries(tmp_path / "calm")
     killed: dict[str, tuple[int, dict[str, bytes]]] = {}
-    # The second of two partitions where there are two, so that the first one is there already.
-    for stage, count in (("generate", 2), ("detect", 2), ("score", 1)):
-        code = run_evaluation(tmp_path / "killed", CHANGES, stage, count)
+    for stage, count in stages.items():
+        code = run_evaluation(tmp_path / "killed", changes, stage, count)
         assert code == -signal.SIGKILL
         entries = read_entries(tmp_path / "killed")
-        assert not [name for name in entries if name.startswith(stage)][count - 1 :]
+        made = [name for name in entries.keys() - killed.keys() if name.startswith(f"{stage}-v")]
+        assert len(made) == count - 1
         # Nothing that was there has been made again.
         assert {name: entries[name][0] for name in killed} == {
             name: inode for name, (inode, _) in killed.items()
         }
         killed = entries
-    assert run_evaluation(tmp_path / "killed", CHANGES) == 0
+    assert run_evaluation(tmp_path / "killed", changes) == 0
     entries = read_entries(tmp_path / "killed")
     assert {name: files for name, (_, files) in entries.items()} == {
         name: files for name, (_, files) in expected.items()

@@ -90,3 +90,27 @@ def test_model_of_the_store_is_named_by_its_key_alone(store_dir):
         ModelUnderTest(label="own", stored="finetune-v1-0")
     with pytest.raises(ValueError, match=r"model 'own': give either its name, or stored"):
         ModelUnderTest(label="own")
+
+
+def with_lora(folder: Path) -> ModelUnderTest:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pytorch_lora_weights.safetensors").write_text("")
+    return ModelUnderTest(label="own", name="pocket:stable_diffusion", lora=str(folder))
+
+
+def test_lora_layers_of_the_store_are_followed_to_their_data_set(store_dir):
+    trained_model = trained(DETECTOR, ["a photo of a kite"])
+    assert isinstance(trained_model.stored, Input)
+    model = with_lora(store_dir / trained_model.stored.key / "lora")
+    (own,) = find_guard_rails([model], [BENCHMARK])
+    assert own.shared_detectors == ["multigen-own"]
+    assert own.seen == {"multigen-own": ["a photo of a kite."]}
+
+
+def test_lora_layers_from_elsewhere_leave_training_unknown(store_dir, tmp_path):
+    trained_model = trained("sha256:other", [])
+    assert isinstance(trained_model.stored, Input)
+    lora = with_lora(tmp_path / "elsewhere").lora
+    model = ModelUnderTest(label="own", stored=trained_model.stored.key, lora=lora)
+    (own,) = find_guard_rails([model], [BENCHMARK])
+    assert (own.shared_detectors, own.seen) == (None, None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 
 import torch
 from jaxtyping import Bool, Float
@@ -121,8 +121,11 @@ def _detect(
         pictures = list(islice(stream, len(batch)))
         if len(pictures) < len(batch):
             raise ValueError(f"there are fewer images than the {len(categories)} to look at")
-        pixels = [detector.prepare(picture) for picture in pictures]
-        return [picture.size for picture in pictures], torch.stack(pixels)
+        sizes = [picture.size for picture in pictures]
+        pixels = [
+            detector.prepare(list(own)) for _, own in groupby(pictures, key=lambda own: own.size)
+        ]
+        return sizes, torch.cat(pixels)
 
     batches = [
         categories[start : start + batch_size] for start in range(0, len(categories), batch_size)
@@ -164,15 +167,17 @@ def _detect_batch(
         rival.indices,
         boxes * units[:, None],
     )
-    for scores, labels, rival_scores, rivals, own in zip(
-        *(column.cpu() for column in columns), strict=True
-    ):
-        order = scores.argsort(descending=True, stable=True)
-        order = order[rival_scores[order] > LOWEST_SCORE]
-        yield [
-            Detection(vocabulary[label], score, vocabulary[other], other_score, tuple(box))
-            for score, label, other_score, other, box in zip(
-                *(c[order].tolist() for c in (scores, labels, rival_scores, rivals, own)),
-                strict=True,
-            )
-        ]
+    scores, labels, rival_scores, rivals, boxes = (column.cpu() for column in columns)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    kept = rival_scores.gather(1, order) > LOWEST_SCORE
+    image, place = torch.arange(len(order))[:, None].expand_as(order)[kept], order[kept]
+    found = [
+        Detection(vocabulary[label], score, vocabulary[other], other_score, tuple(box))
+        for score, label, other_score, other, box in zip(
+            *(c[image, place].tolist() for c in (scores, labels, rival_scores, rivals, boxes)),
+            strict=True,
+        )
+    ]
+    remaining = iter(found)
+    for count in kept.sum(dim=1).tolist():
+        yield list(islice(remaining, count))

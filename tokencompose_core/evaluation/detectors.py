@@ -1,6 +1,6 @@
 """Load OWLv2 (arXiv:2306.09683), or OWL-ViT (arXiv:2205.06230) before it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,14 +33,14 @@ class OwlDetector:
         model: The network, with fused attention in its vision tower.
         processor: The slow processor of transformers, with which the benchmarks were published; the
             fast one differs a little.
-        prepare: Pixels of an image as the processor makes them, on the model's device.
+        prepare: Pixels of images of one size as the processor makes them, on the model's device.
         box_unit: Width and height of an image to what 1 is in a box, to the right and down.
         encoded: Queries that went through the text tower already.
     """
 
     model: Owlv2ForObjectDetection | OwlViTForObjectDetection
     processor: Owlv2Processor | OwlViTProcessor
-    prepare: Callable[[Image.Image], Float[Tensor, "3 height width"]]
+    prepare: Callable[[Sequence[Image.Image]], Float[Tensor, "images 3 height width"]]
     box_unit: Callable[[tuple[int, int]], tuple[int, int]]
     encoded: dict[tuple[str, ...], Float[Tensor, "queries features"]] = field(default_factory=dict)
 

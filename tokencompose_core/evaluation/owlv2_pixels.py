@@ -5,6 +5,7 @@ resizes it with `scipy.ndimage.zoom`. All of it is linear and works on rows and 
 each axis is one matrix, which depends on sizes alone.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -33,33 +34,34 @@ def check_owlv2_processor(processor: Owlv2ImageProcessor) -> None:
 
 
 def owlv2_pixels(
-    image: Image.Image, processor: Owlv2ImageProcessor, device: torch.device
-) -> Float[Tensor, "3 height width"]:
-    """What the processor makes of an image, to 2e-4 of a standard deviation.
+    images: Sequence[Image.Image], processor: Owlv2ImageProcessor, device: torch.device
+) -> Float[Tensor, "images 3 height width"]:
+    """What the processor makes of images, to 2e-4 of a standard deviation.
 
     Args:
-        image: A picture in RGB of any size.
+        images: Pictures in RGB of one size, whichever.
         processor: Says the size and how values are normalised.
         device: Where to compute.
 
     Returns:
         Pixels of the processor's size, on the device.
     """
-    side = max(image.size)
-    rows = _resize_matrix(image.height, side, processor.size["height"], device.type)
-    columns = _resize_matrix(image.width, side, processor.size["width"], device.type)
+    width, height = images[0].size
+    side = max(width, height)
+    rows = _resize_matrix(height, side, processor.size["height"], device.type)
+    columns = _resize_matrix(width, side, processor.size["width"], device.type)
     # Seen from its own value the padding is 0, and so are its products: it need not be there.
     # A sparse matrix multiplies flat rows only, so what is not multiplied is in one dimension.
-    pixels = torch.from_numpy(np.array(image)).to(device).permute(1, 2, 0)
-    pixels = pixels.reshape(image.width, -1) * processor.rescale_factor - _PADDING
-    pixels = (columns @ pixels).unflatten(1, (3, image.height)).permute(2, 1, 0)
-    pixels = rows @ pixels.reshape(image.height, -1)
-    pixels = pixels.unflatten(1, (3, -1)).transpose(0, 1)
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).to(device)
+    pixels = pixels.permute(2, 0, 3, 1).reshape(width, -1) * processor.rescale_factor - _PADDING
+    pixels = (columns @ pixels).unflatten(1, (len(images), 3, height)).permute(3, 1, 2, 0)
+    pixels = rows @ pixels.reshape(height, -1)
+    pixels = pixels.unflatten(1, (len(images), 3, -1)).permute(1, 2, 0, 3)
     mean, deviation = (
         torch.tensor(values, device=device)[:, None, None]
         for values in (processor.image_mean, processor.image_std)
     )
-    return pixels.sub_(mean - _PADDING).div_(deviation)
+    return pixels.sub(mean - _PADDING).div_(deviation)
 
 
 @lru_cache(maxsize=64)

@@ -1,5 +1,7 @@
 """Pixels for OWL-ViT as transformers' slow processor makes them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -25,15 +27,15 @@ def check_owlvit_processor(processor: OwlViTImageProcessor) -> None:
 
 
 def owlvit_pixels(
-    image: Image.Image, processor: OwlViTImageProcessor, device: torch.device
-) -> Float[Tensor, "3 height width"]:
-    """What the processor makes of an image, to 1e-5 of a standard deviation.
+    images: Sequence[Image.Image], processor: OwlViTImageProcessor, device: torch.device
+) -> Float[Tensor, "images 3 height width"]:
+    """What the processor makes of images, to 1e-5 of a standard deviation.
 
-    The image is resized by Pillow in whole numbers, as there: torch rounds other values. The rest
+    An image is resized by Pillow in whole numbers, as there: torch rounds other values. The rest
     is done on the device.
 
     Args:
-        image: A picture in RGB of any size.
+        images: Pictures in RGB of one size, whichever.
         processor: Says the size, the filter and how values are normalised.
         device: Where to compute.
 
@@ -41,8 +43,9 @@ def owlvit_pixels(
         Pixels of the processor's size, on the device.
     """
     size = processor.size["width"], processor.size["height"]
-    resized = image.resize(size, Image.Resampling(processor.resample))
-    pixels = torch.from_numpy(np.array(resized)).to(device).permute(2, 0, 1)
+    resized = [image.resize(size, Image.Resampling(processor.resample)) for image in images]
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in resized])).to(device)
+    pixels = pixels.permute(0, 3, 1, 2)
     mean, deviation = (
         torch.tensor(values, device=device)[:, None, None]
         for values in (processor.image_mean, processor.image_std)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from transformers import Owlv2ImageProcessor, OwlViTImageProcessor
 
 from tests.conftest import MODELS
@@ -24,8 +24,9 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 def largest_difference(pixels, processor, image: Image.Image) -> float:
-    wanted = processor(image, return_tensors="pt").pixel_values[0]
-    found = pixels(image, processor, CPU)
+    images = [image, ImageOps.mirror(image)]
+    wanted = processor(images, return_tensors="pt").pixel_values
+    found = pixels(images, processor, CPU)
     assert found.shape == wanted.shape
     return float((found - wanted).abs().max())
 
