@@ -14,7 +14,7 @@ both        kill -9 of worker and flow
 server      kill -9 of the server, which comes back after some seconds
 power       kill -9 of server, worker and flow
 term flow   SIGTERM to the flow's process
-term worker SIGTERM to the worker
+term worker SIGTERM to the worker, at the last moment of each store: it lets its flow end
 disk full   nothing more can be written to the store, a small file system of its own
 truncated   kill -9 of the flow, and a random file of a random output is cut short
 deleted     the same, and it is removed
@@ -33,14 +33,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from crash_pass import HEADER, Moment, Pass
-from crash_runs import start_run
+from crash_runs import lift_limit, start_run
 from crash_store import Span, read_entries, read_spans
 from own_prefect import OwnPrefect
-
-from data_schemas.manifest import Manifest
 
 # Not the automation that runs a flow once more: here that is done when the next moment is due.
 REGISTER = """
@@ -61,7 +60,6 @@ KINDS = (
     "truncated",
     "deleted",
     "power",
-    "term worker",
 )
 DEPLOYMENT = "reproduce/pocket"
 CONFIG = {
@@ -101,6 +99,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=4341)
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--keep", type=Path, help="a folder for stores and logs, to look at")
+    parser.add_argument("--calm", type=Path, help="the store of an undisturbed run, made before")
     options = parser.parse_args()
     kinds = options.kinds.split(",")
     with tempfile.TemporaryDirectory() as name:
@@ -108,12 +107,13 @@ def main() -> int:
         with OwnPrefect(folder, options.port, SETTINGS) as own:
             prepare(own)
             begin = time.monotonic()
-            calm = run_calmly(own, folder / "calm/store")
-            spans = read_spans(folder / "calm/store")
+            calm_store = (options.calm or folder / "calm/store").absolute()
+            if options.calm is None:
+                run_calmly(own, calm_store)
+            calm, spans = read_entries(calm_store), read_spans(calm_store)
             print(
                 f"undisturbed: {len(spans)} outputs of {len({s.stage for s in spans})} stages in"
-                f" {time.monotonic() - begin:.0f} s",
-                flush=True,
+                f" {time.monotonic() - begin:.0f} s"
             )
             print(HEADER, flush=True)
             rows = []
@@ -141,18 +141,19 @@ def prepare(own: OwnPrefect) -> None:
     prefect = ("-m", "prefect")
     own.run(*prefect, "work-pool", "create", "--type", "process", "--overwrite", "cpu")
     own.run(*prefect, "--no-prompt", "deploy", "-n", DEPLOYMENT)
+    # Or the next run would wait until the server knows that the killed one is dead.
+    lift_limit(own, DEPLOYMENT)
     own.run("-c", REGISTER)
     own.start_worker("cpu")
     own.start_script("settle", "-m", "tasks.settle_runs")
 
 
-def run_calmly(own: OwnPrefect, store: Path) -> dict[str, Manifest]:
-    """All outputs of a run that nothing disturbs."""
+def run_calmly(own: OwnPrefect, store: Path) -> None:
+    """Fill a store without disturbance."""
     run = start_run(own, DEPLOYMENT, CONFIG, store)
     state = run.wait_for_end(_RUN_SECONDS)
     if state != "Completed":
         raise RuntimeError(f"the undisturbed run ended as {run.state()}")
-    return read_entries(store)
 
 
 def draw_moments(
@@ -170,7 +171,10 @@ def draw_moments(
             dealt = dealt or rng.sample(kinds, len(kinds))
             number = rng.choice([n for n, span in enumerate(spans) if span.stage == stage])
             moments.append(Moment(number, rng.uniform(0, 1), dealt.pop()))
-        passes.append(sorted(moments, key=lambda moment: moment.number))
+        # The flow goes on to its end, so that it has to be the last thing to happen.
+        moments.sort(key=lambda moment: moment.number)
+        moments[-1] = replace(moments[-1], kind="term worker")
+        passes.append(moments)
     return passes
 
 

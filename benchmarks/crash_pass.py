@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from crash_store import (
     damage,
     fill_disk,
     first_missing,
-    forget_from,
     inode,
     open_workspaces,
     read_entries,
@@ -48,6 +48,9 @@ class Moment:
     kind: str
 
 
+UNKNOWN = Settled("?", 0.0, None, 0)
+
+
 @dataclass
 class Row:
     """What came of a moment.
@@ -70,7 +73,7 @@ class Row:
     whole: dict[str, Manifest]
     again: int = 0
     identical: bool = False
-    settled: Settled = field(default_factory=lambda: Settled("?", 0.0, None, 0))
+    settled: Settled = UNKNOWN
 
     def is_good(self) -> bool:
         """Whether nothing was lost, changed or computed again, and no state lies for long."""
@@ -123,36 +126,39 @@ class Pass:
 
     def run(self, moments: Sequence[Moment]) -> list[Row]:
         """Let things happen, then let the flow end; prints and returns a row for each moment."""
-        with small_disk(self.folder) as self.has_own_disk:
-            self.store.mkdir()
-            for moment in moments:
-                self._judge(moment.number)
-                if moment.kind == "disk full" and not self.has_own_disk:
-                    print(f"{'':19}disk full: skipped, as only root may mount a small disk")
-                    continue
-                self.rows.append(self._strike(moment))
-            self._judge(len(self.spans))
-            state = self._start().wait_for_end(RUN_SECONDS)
-            if state != "Completed":
-                raise RuntimeError(f"the last run of {self.folder} ended as {state}")
-            self._judge(len(self.spans))
-            complete = set(read_entries(self.store)) == set(self.calm)
-        self._settle()
-        for row in self.rows:
-            row.identical = row.identical and complete
-            print(row.line(), flush=True)
+        complete = False
+        try:
+            with small_disk(self.folder) as self.has_own_disk:
+                self._fill(moments)
+                complete = set(read_entries(self.store)) == set(self.calm)
+        finally:
+            self._settle()
+            for row in self.rows:
+                row.identical = row.identical and complete
+                print(row.line(), flush=True)
         return self.rows
+
+    def _fill(self, moments: Sequence[Moment]) -> None:
+        self.store.mkdir()
+        for moment in moments:
+            if moment.kind == "disk full" and not self.has_own_disk:
+                print(f"{'':19}disk full: skipped, as only root may mount a small disk")
+                continue
+            self.rows.append(self._strike(moment))
+            print(f"{time.strftime('%X')} {moment} {self.rows[-1].stage}", file=sys.stderr)
+        if first_missing(self.store, self.spans, self.harmed) < len(self.spans):
+            self._start_unless_under_way()
+        state = self.runs[-1].wait_for_end(RUN_SECONDS)
+        if state != "Completed":
+            raise RuntimeError(f"the last run of {self.folder} ended as {state}")
+        self._judge()
 
     def summary(self) -> str:
         """How many computations there were in all."""
         return f"{len(self.published)} outputs published for {len(self.spans)} keys"
 
-    def _start(self) -> Run:
-        self.runs.append(self.start(self.store))
-        return self.runs[-1]
-
-    def _judge(self, number: int) -> None:
-        """Hold what is there to what was there, then make room for the output of that number."""
+    def _judge(self) -> None:
+        """Hold what there is to the undisturbed run, and to what was whole at the last moment."""
         entries = read_entries(self.store)
         self.published |= {(key, one.provenance["created"]) for key, one in entries.items()}
         if self.rows:
@@ -165,24 +171,30 @@ class Pass:
                 key in self.calm and without_times(one) == without_times(self.calm[key])
                 for key, one in entries.items()
             )
-        forgotten = {span.key for span in self.spans[number:]}
-        forget_from(self.store, self.spans, number)
-        for row in self.rows:
-            row.whole = {key: one for key, one in row.whole.items() if key not in forgotten}
 
     def _strike(self, moment: Moment) -> Row:
-        left = open_workspaces(self.store)
-        run = self._start()
+        """Wait for the moment, in the run that is under way or in a new one, and let it happen."""
+        left = self._start_unless_under_way()
+        run = self.runs[-1]
         number = self._wait_until_under_way(run, moment.number, left)
         time.sleep(moment.share * self.spans[number].seconds)
         since = time.time()
-        self._happen(moment.kind, run)
+        settled = self._happen(moment.kind, run, since)
+        self._judge()
         whole = read_entries(self.store)
         if moment.kind in ("truncated", "deleted") and whole:
             key = damage(self.store, moment.kind, self.rng)
             whole.pop(key, None)
             self.harmed[key] = inode(self.store / key)
-        return Row(moment, self.spans[number].stage, since, run, whole)
+        return Row(moment, self.spans[number].stage, since, run, whole, settled=settled)
+
+    def _start_unless_under_way(self) -> set[str]:
+        """Start the flow, unless the last run goes on; returns what killed runs left behind."""
+        if self.runs and self.runs[-1].pids():
+            return set()
+        left = open_workspaces(self.store)
+        self.runs.append(self.start(self.store))
+        return left
 
     def _wait_until_under_way(self, run: Run, wanted: int, left: set[str]) -> int:
         """Wait for the output of that number, and return which one it is in the end."""
@@ -199,8 +211,12 @@ class Pass:
                     raise RuntimeError(f"{self.spans[number].key} was not begun: {run.state()}")
             time.sleep(0.005)
 
-    def _happen(self, kind: str, run: Run) -> None:
-        """Do it, wait until the flow's process has ended, and start again what was killed."""
+    def _happen(self, kind: str, run: Run, since: float) -> Settled:
+        """Do it, and start again what was killed.
+
+        Returns:
+            The state of the run if it goes on; otherwise it is read later.
+        """
         own = self.own
         match kind:
             case "flow" | "truncated" | "deleted":
@@ -214,6 +230,9 @@ class Pass:
                 own.stop("server", signal.SIGKILL)
                 time.sleep(_AWAY_SECONDS)
                 own.start_server()
+                name = run.state()["name"]
+                if run.pids() and name == "Running":
+                    return Settled("Running", time.time() - since, time.time() - since, 0)
             case "power":
                 self._cut_power(run)
                 own.start_server()
@@ -239,6 +258,7 @@ class Pass:
             raise RuntimeError(f"{kind}: the flow's process does not end")
         if "worker" not in own.processes:
             own.start_worker("cpu")
+        return UNKNOWN
 
     def _cut_power(self, run: Run) -> None:
         for name in ("server", "worker", "settle"):

@@ -79,17 +79,28 @@ class Run:
         return self.state()["name"]
 
 
+def find_deployment(own: OwnPrefect, name: str) -> str:
+    """The id of a deployment, "flow/name"."""
+    found = httpx.get(f"{own.api}/deployments/name/{name}", timeout=60)
+    found.raise_for_status()
+    return found.json()["id"]
+
+
+def lift_limit(own: OwnPrefect, deployment: str) -> None:
+    """Let a deployment run although a run of it that is dead is still taken for alive."""
+    path = f"{own.api}/deployments/{find_deployment(own, deployment)}"
+    httpx.patch(path, json={"concurrency_limit": None}, timeout=60).raise_for_status()
+
+
 def start_run(own: OwnPrefect, deployment: str, config: dict[str, Any], store: Path) -> Run:
     """Have a worker run a deployment with a store, and Prefect results, of its own."""
-    found = httpx.get(f"{own.api}/deployments/name/{deployment}", timeout=60)
-    found.raise_for_status()
     environment = {
         **{name: own.environment[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")},
         "TOKENCOMPOSE_STORE": str(store),
         "PREFECT_LOCAL_STORAGE_PATH": str(own.folder / f"results-{store.parent.name}"),
     }
     made = own.post(
-        f"deployments/{found.json()['id']}/create_flow_run",
+        f"deployments/{find_deployment(own, deployment)}/create_flow_run",
         {
             "parameters": {"config": config},
             "job_variables": {"env": environment},

@@ -3,7 +3,6 @@
 import errno
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,12 +80,6 @@ def open_workspaces(folder: Path) -> set[str]:
     """Identities of the folders in which outputs are under way, those of killed processes too."""
     # It is renamed once it is locked; only its last part stays.
     return {path.name.rpartition("-")[2] for path in folder.glob(".writing-*")}
-
-
-def forget_from(folder: Path, spans: Sequence[Span], number: int) -> None:
-    """Remove an output and all that came after it."""
-    for span in spans[number:]:
-        shutil.rmtree(folder / span.key, ignore_errors=True)
 
 
 def damage(folder: Path, kind: str, rng: random.Random) -> str:

@@ -96,9 +96,7 @@ def _examine(model: ModelUnderTest, benchmarks: Sequence[Benchmark], store: Stor
     keys = {model.stored.key} if model.stored is not None else set()
     lora = _stored_lora(model, store)
     # A training that was interrupted by hand may have lost what it came from.
-    manifests = [
-        manifest for key in sorted(keys | lora) for manifest in trace(store, key, "size")
-    ]
+    manifests = [manifest for key in sorted(keys | lora) for manifest in trace(store, key, "size")]
     known = {manifest.key for manifest in manifests}
     named = {key for manifest in manifests for key in manifest.inputs if _KEY.fullmatch(key)}
     shards = [manifest for manifest in manifests if manifest.stage == ShardSpec.stage]
