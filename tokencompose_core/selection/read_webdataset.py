@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import webdataset
-
 from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.selection.caption_row import CaptionRow, Columns, read_row, reject_row
 from tokencompose_core.selection.unpack_image import UNPACKED_NAME, unpack_image
@@ -39,6 +37,9 @@ def read_webdataset(
 
 
 def _samples(path: Path) -> Iterator[Mapping[str, Any]]:
+    # Here, as it imports PyTorch, which a run that finds everything stored need not wait for.
+    import webdataset
+
     # As a stream: webdataset takes a path with a colon or a brace for something else.
     with path.open("rb") as stream:
         files = webdataset.tariterators.tar_file_expander([{"url": path.name, "stream": stream}])
