@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 .PHONY: demo test check serve stop ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
 	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
-	bench-evaluate deploy lock format clean
+	bench-evaluate bench-records bench-crashes deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -64,6 +64,12 @@ bench-scale: $(READY)  ## Seconds and memory of caption sets of up to a million 
 
 bench-evaluate: $(READY)  ## Images a second from prompts to files, beside a plain loop and the limit
 	@$(BIN)/python benchmarks/evaluate.py
+
+bench-records: $(READY)  ## Whether the server keeps every record of four busy flows, and what they cost
+	@$(BIN)/python benchmarks/task_records.py
+
+bench-crashes: $(READY)  ## Kill flow, worker and server, fill the disk, damage outputs (about an hour)
+	@$(BIN)/python benchmarks/crash_matrix.py
 
 deploy: $(READY)  ## Register pools, deployments and automations with a server that runs
 	@$(BIN)/python -m flows deploy

@@ -116,6 +116,7 @@ def _start_supervisor(home: Path) -> None:
     }
     python = f"{sys.executable} -m prefect"
     _add_program(config, home, "server", f"{python} server start")
+    _add_program(config, home, "settle", f"{sys.executable} -m tasks.settle_runs")
     # A worker beside no GPU would take runs that can only fail.
     pools = [pool for pool in POOLS if pool != "gpu" or shutil.which("nvidia-smi")]
     for pool in pools:

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def test_flows_are_short_and_loop_over_no_samples():
             if decorated:
                 assert node.end_lineno - node.lineno <= 40, node.name
                 assert ast.get_docstring(node)
+
+
+def test_flows_that_have_nothing_to_do_wait_for_no_library_of_models():
+    flows = ("reproduce", "curate", "finetune", "evaluate", "register_captions", "backfill")
+    code = "; ".join(f"import flows.{name}" for name in flows)
+    code += "; import sys; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines()[-1] == "[]"
 
 
 def test_top_level_holds_no_stray_package():

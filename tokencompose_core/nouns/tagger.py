@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-import flair
+from tokencompose_core.nouns.import_flair import flair
+
+# isort: split
 from flair.data import Sentence
 from flair.models import SequenceTagger
 

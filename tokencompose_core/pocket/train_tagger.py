@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import flair
 import torch
+
+from tokencompose_core.nouns.import_flair import flair
+
+# isort: split
 from flair.data import Corpus, Dictionary
 from flair.data import Sentence as FlairSentence
 from flair.datasets import FlairDatapointDataset

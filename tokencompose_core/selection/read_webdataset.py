@@ -10,8 +10,6 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import webdataset
-
 from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.selection.caption_row import CaptionRow, Columns, read_row, reject_row
 from tokencompose_core.selection.unpack_image import UNPACKED_NAME, unpack_image
@@ -54,6 +52,9 @@ class _TooLarge:
 
 
 def _samples(path: Path, max_bytes: int) -> Iterator[Mapping[str, Any]]:
+    # Here, as it imports PyTorch, which a run that finds everything stored need not wait for.
+    import webdataset
+
     with path.open("rb") as stream:
         try:
             yield from webdataset.tariterators.group_by_keys(_files(path.name, stream, max_bytes))

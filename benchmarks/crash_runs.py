@@ -1,0 +1,150 @@
+"""Runs of a deployment whose processes are killed, and the states that the server shows of them."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from own_prefect import OwnPrefect
+
+_FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+@dataclass
+class Run:
+    """A flow run of a deployment.
+
+    Attributes:
+        own: The server.
+        id: Of the flow run.
+    """
+
+    own: OwnPrefect
+    id: str
+    _pids: list[int] = field(default_factory=list)
+
+    def state(self) -> dict[str, Any]:
+        """The state that the server shows now."""
+        answer = httpx.get(f"{self.own.api}/flow_runs/{self.id}", timeout=60)
+        answer.raise_for_status()
+        return answer.json()["state"]
+
+    def is_final(self) -> bool:
+        """Whether the server takes it for ended; an absent server knows of no end."""
+        try:
+            return self.state()["type"] in _FINAL
+        except httpx.HTTPError:
+            return False
+
+    def pids(self) -> list[int]:
+        """The process of the flow and what it has started."""
+        wanted = f"PREFECT__FLOW_RUN_ID={self.id}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if wanted in (path / "environ").read_bytes().split(b"\0"):
+                    found.append(int(path.name))
+            except OSError:
+                continue
+        return sorted(found)
+
+    def kill(self, kind: int) -> None:
+        """Send its processes a signal; one that is to end politely is told by its first process."""
+        pids = self.pids()
+        for pid in pids if kind == signal.SIGKILL else pids[:1]:
+            try:
+                os.kill(pid, kind)
+            except ProcessLookupError:
+                continue
+
+    def wait_for_processes(self, seconds: float) -> bool:
+        """Wait until none is left; False if one outlives the time."""
+        deadline = time.monotonic() + seconds
+        while self.pids():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return True
+
+    def wait_for_end(self, seconds: float) -> str:
+        """Wait for a final state and return its name, or the last one that was seen."""
+        deadline = time.monotonic() + seconds
+        while not self.is_final() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return self.state()["name"]
+
+
+def find_deployment(own: OwnPrefect, name: str) -> str:
+    """The id of a deployment, "flow/name"."""
+    found = httpx.get(f"{own.api}/deployments/name/{name}", timeout=60)
+    found.raise_for_status()
+    return found.json()["id"]
+
+
+def lift_limit(own: OwnPrefect, deployment: str) -> None:
+    """Let a deployment run although a run of it that is dead is still taken for alive."""
+    path = f"{own.api}/deployments/{find_deployment(own, deployment)}"
+    httpx.patch(path, json={"concurrency_limit": None}, timeout=60).raise_for_status()
+
+
+def start_run(own: OwnPrefect, deployment: str, config: dict[str, Any], store: Path) -> Run:
+    """Have a worker run a deployment with a store, and Prefect results, of its own."""
+    environment = {
+        **{name: own.environment[name] for name in ("PYTHONPATH", "OMP_NUM_THREADS")},
+        "TOKENCOMPOSE_STORE": str(store),
+        "PREFECT_LOCAL_STORAGE_PATH": str(own.folder / f"results-{store.parent.name}"),
+    }
+    made = own.post(
+        f"deployments/{find_deployment(own, deployment)}/create_flow_run",
+        {
+            "parameters": {"config": config},
+            "job_variables": {"env": environment},
+            "state": {"type": "SCHEDULED"},
+        },
+    )
+    return Run(own, made["id"])
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the server says of a run and of all that was under way inside of it.
+
+    Attributes:
+        name: Its state.
+        seconds: After how many seconds it had this state.
+        all_seconds: After how many seconds nothing inside of it was unfinished; None if it is.
+        num_inside: How many task runs and called flow runs there were.
+    """
+
+    name: str
+    seconds: float
+    all_seconds: float | None
+    num_inside: int
+
+
+def read_settled(own: OwnPrefect, run: Run, since: float) -> Settled:
+    """Read the states of a run, its called flow runs, and the task runs of both."""
+    state = run.state()
+    ids, inside = [run.id], []
+    called: Sequence[str] = [run.id]
+    while called:
+        flows = own.read_all("flow_runs", flow_runs={"parent_flow_run_id": {"any_": called}})
+        called = [flow["id"] for flow in flows]
+        inside += flows
+        ids += called
+    inside += own.read_all("task_runs", flow_runs={"id": {"any_": ids}}, sort="ID_DESC")
+    states = [state, *(one["state"] for one in inside)]
+    finished = all(one["type"] in _FINAL for one in states)
+    latest = max(_seconds(one) for one in states) - since
+    return Settled(
+        state["name"], _seconds(state) - since, latest if finished else None, len(inside)
+    )
+
+
+def _seconds(state: dict[str, Any]) -> float:
+    return datetime.fromisoformat(state["timestamp"]).timestamp()

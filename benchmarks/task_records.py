@@ -1,0 +1,282 @@
+"""Does the Prefect server keep every record of four busy flows, and what does one partition cost?
+
+    python benchmarks/task_records.py [--runs 1000] [--flows 4] [--port 4341]
+
+Four processes with a flow each publish a tiny output in each of 1,000 task runs, through the same
+`run_stage` as every stage, against a server with the settings of `pyproject.toml`. Every tenth
+output lies in the store before, so that its run has to end as `Reused`. Then all flows run again,
+and all has to be `Cached`. The records are what the server itself says once they change no more.
+
+Then one process alone, so that nothing waits for another's processor:
+
+loop       the function that writes the output, in a plain loop
+store      the same into the store: digests, manifest, rename, flushed to the disk
+stage      the same through `run_stage`: what a stage of a flow does
+again      `run_stage` when all is there
+
+Last, what a caption of the pocket world takes through the models, as the slope between two sizes of
+`curate`, each in one partition: by the clock, and as if all cores had done nothing else. The share
+is that of the lesser, so that other work on the machine makes it larger; and the real models are
+slower, so that their shares are smaller.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, ClassVar
+
+from own_prefect import ROOT, OwnPrefect
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+
+from data_schemas.manifest import Manifest
+from tasks.stage import (
+    ONE_AT_A_TIME,
+    STAGE_OPTIONS,
+    Spec,
+    open_store,
+    reuse_or_publish,
+    run_stage,
+)
+from tokencompose_core.store.content_store import Store
+
+CAPTIONS = 4526  # of the released set
+# Stages of `curate` and `finetune` that have an output for every partition.
+STAGES = ("rank", "parse", "mask", "shard", "encode")
+SIZES = (96, 384)
+MOST_SHARE = 0.03
+_QUIET_SECONDS = 5
+
+
+class TinySpec(Spec):
+    """A number to write down."""
+
+    stage: ClassVar[str] = "tiny"
+    version: ClassVar[int] = 1
+
+    flow: str
+    number: int
+
+    def parts(self) -> dict[str, Any]:
+        """Which flow, and which number."""
+        return {"flow": self.flow, "number": self.number}
+
+
+def write_number(spec: TinySpec, folder: Path) -> dict[str, Any]:
+    """The work of the stage."""
+    (folder / "number.json").write_text(json.dumps(spec.parts()))
+    return {"num_in": 1, "num_out": 1}
+
+
+@task(name="write-number", **STAGE_OPTIONS)
+def write_tiny(spec: TinySpec) -> Manifest | State:
+    """Writes: `number.json`."""
+    return reuse_or_publish(spec, lambda folder, store: write_number(spec, folder))
+
+
+@flow(name="tiny", task_runner=ONE_AT_A_TIME)
+def tiny(name: str, runs: int) -> float:
+    """One stage; returns its seconds."""
+    specs = [TinySpec(flow=name, number=number) for number in range(runs)]
+    begin = time.perf_counter()
+    run_stage(write_tiny, specs)
+    return time.perf_counter() - begin
+
+
+def main() -> int:
+    """Read the command line and measure; fails if a record is lost or the share is too large."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--flows", type=int, default=4)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--port", type=int, default=4341)
+    parser.add_argument("--keep", type=Path, help="a folder for store, database and logs")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        work, *arguments = options.child
+        print(json.dumps(globals()[f"child_{work}"](*arguments)))
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = (options.keep or Path(name)).absolute()
+        environment = {"TOKENCOMPOSE_STORE": str(folder / "store")}
+        with OwnPrefect(folder, options.port, environment) as own:
+            complete = count_records(own, options.flows, options.runs)
+            costs = measure_costs(own, options.runs)
+            small = measure_share(own, costs)
+    return 0 if complete and small else 1
+
+
+def count_records(own: OwnPrefect, num_flows: int, num_runs: int) -> bool:
+    """Run the flows at once, twice, and compare what the server has with what was done."""
+    expected: Counter[str] = Counter()
+    complete = True
+    print(f"{num_flows} flows at once, {num_runs} task runs each\n")
+    print(f"{'':8}{'task runs':>10}{'recorded':>10}{'seconds':>9}{'settled':>9}  final states")
+    reused = len(range(0, num_runs, 10))
+    for title, states in (
+        ("first", {"Completed": num_runs - reused, "Reused": reused}),
+        ("again", {"Cached": num_runs}),
+    ):
+        begin = time.perf_counter()
+        children = [start_child(own, "flow", str(n), str(num_runs)) for n in range(num_flows)]
+        for child in children:
+            read_child(child)
+        seconds = time.perf_counter() - begin
+        expected.update({name: num_flows * count for name, count in states.items()})
+        found, settled = wait_for_records(own, sum(expected.values()))
+        complete = complete and found == expected
+        print(
+            f"{title:8}{sum(expected.values()):>10}{sum(found.values()):>10}{seconds:>9.1f}"
+            f"{settled:>8.1f}s  {', '.join(f'{n} {s}' for s, n in sorted(found.items()))}"
+        )
+    log = (own.folder / "server.log").read_text()
+    for sign in ("queue is full", "database is locked", "dropp"):
+        print(f"{log.count(sign):8} lines of the server's log say {sign!r}")
+    return complete
+
+
+def wait_for_records(own: OwnPrefect, expected: int) -> tuple[Counter[str], float]:
+    """Final states, once nothing has changed for a while; and after how many seconds."""
+    begin = changed = time.monotonic()
+    last: Counter[str] = Counter()
+    while time.monotonic() - changed < _QUIET_SECONDS:
+        found = Counter(run["state_name"] for run in own.read_all("task_runs", sort="ID_DESC"))
+        if found != last:
+            last, changed = found, time.monotonic()
+            settled = changed - begin
+        time.sleep(0.5)
+    return last, settled
+
+
+def measure_costs(own: OwnPrefect, num_runs: int) -> dict[str, float]:
+    """Seconds an output, by what is around the work."""
+    costs = read_child(start_child(own, "costs", str(num_runs)))
+    print(f"\none flow alone: ms an output, {num_runs} outputs\n")
+    before = 0.0
+    for name, seconds in costs.items():
+        more = f"{1e3 * (seconds - before):>8.2f} more" if name in ("store", "stage") else ""
+        print(f"{name:8}{1e3 * seconds:>8.2f}{more}")
+        before = seconds
+    return costs
+
+
+def measure_share(own: OwnPrefect, costs: dict[str, float]) -> bool:
+    """What part of the pocket pipeline's time on the published number of captions is not work."""
+    overhead = costs["stage"] - costs["loop"]
+    seconds = {size: read_child(start_child(own, "curate", str(size))) for size in SIZES}
+    few, many = seconds.values()
+    by_clock, by_cores = (
+        (many[name] - few[name]) / (many["captions"] - few["captions"])
+        for name in ("clock", "cores")
+    )
+    per_image = min(by_clock, by_cores)
+    print(
+        f"\n`curate`: {1e3 * by_clock:.1f} ms a caption by the clock, {1e3 * by_cores:.1f} ms"
+        f" if all cores were free ({few['captions']} and {many['captions']} captions)\n"
+    )
+    print(f"{'rows':>5}{'partitions':>12}{'task runs':>11}{'overhead':>10}{'work':>9}{'share':>8}")
+    shares = []
+    for size in (64, 128):
+        partitions = -(-CAPTIONS // size)
+        runs = partitions * len(STAGES)
+        shares.append(overhead * runs / (overhead * runs + per_image * CAPTIONS))
+        print(
+            f"{size:>5}{partitions:>12}{runs:>11}{overhead * runs:>9.1f}s"
+            f"{per_image * CAPTIONS:>8.0f}s{shares[-1]:>8.2%}"
+        )
+    return max(shares) < MOST_SHARE
+
+
+def child_flow(name: str, runs: str) -> float:
+    """One of the busy flows; part of its outputs are there before."""
+    store = open_store()
+    for number in range(0, int(runs), 10):
+        spec = TinySpec(flow=name, number=number)
+        _publish(store, spec)
+    return tiny(name, int(runs))
+
+
+def child_costs(runs: str) -> dict[str, float]:
+    """Seconds an output in a loop, into the store, through `run_stage`, and again."""
+    count = int(runs)
+    store = open_store()
+    tiny("warm", 20)
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(count):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            write_number(TinySpec(flow="loop", number=number), folder)
+    middle = time.perf_counter()
+    for number in range(count):
+        _publish(store, TinySpec(flow="store", number=number))
+    end = time.perf_counter()
+    return {
+        "loop": (middle - begin) / count,
+        "store": (end - middle) / count,
+        "stage": tiny("stage", count) / count,
+        "again": tiny("stage", count) / count,
+    }
+
+
+def _publish(store: Store, spec: TinySpec) -> None:
+    if store.find(spec.key) is None:
+        store.publish(
+            spec.key, spec.stage, lambda folder: write_number(spec, folder), parts=spec.parts()
+        )
+
+
+def child_curate(size: str) -> dict[str, float]:
+    """Seconds of `curate` on a pocket world, all of it in one partition."""
+    from data_schemas.configs.curate_config import CurateConfig
+    from flows.curate import curate
+
+    config = CurateConfig.load(
+        caption_set=f"of-{size}",
+        source={"kind": "pocket", "seed": int(size), "num_images": int(size), "num_damaged": 0},
+        select={"partition_size": 100_000},
+        max_rejected_fraction=0.5,
+    )
+    begin, processor = time.perf_counter(), time.process_time()
+    made = curate(config)
+    clock, processor = time.perf_counter() - begin, time.process_time() - processor
+    manifest = open_store().find(made.dataset)
+    assert manifest is not None
+    return {
+        "captions": manifest.num_out,
+        "clock": clock,
+        "cores": processor / (os.cpu_count() or 1),
+    }
+
+
+def start_child(own: OwnPrefect, *work: str) -> subprocess.Popen[str]:
+    """Start a function `child_...` in a new process."""
+    return subprocess.Popen(
+        [sys.executable, __file__, "--child", *work],
+        cwd=ROOT,
+        env=own.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_child(child: subprocess.Popen[str]) -> Any:
+    """What such a process found.
+
+    Raises:
+        RuntimeError: If it failed.
+    """
+    printed, _ = child.communicate()
+    if child.returncode:
+        raise RuntimeError(f"a process ended with {child.returncode}")
+    return json.loads(printed.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
