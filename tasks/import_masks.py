@@ -15,17 +15,10 @@ from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, SelectedImage
 from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
 from tasks.mask_nouns import GROUNDED_NAME, SHEET_IMAGES, SHEET_NAME
+from tasks.opened_store import open_digests, open_store
 from tasks.prepare_source import Source, prepare_own_source
 from tasks.progress import Progress
-from tasks.stage import (
-    STAGE_OPTIONS,
-    Input,
-    Spec,
-    open_digests,
-    open_store,
-    reuse_or_publish,
-    run_stage,
-)
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.importing.digest_rows import digest_rows
 from tokencompose_core.importing.read_rows import (
     CAPTION_COLUMN,

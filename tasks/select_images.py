@@ -15,9 +15,10 @@ from data_schemas.manifest import Manifest
 from data_schemas.records import SELECTED_SCHEMA, SelectedImage
 from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
+from tasks.opened_store import open_digests
 from tasks.prepare_source import Source, VsrFiles, join_source, joined_path
 from tasks.progress import Progress
-from tasks.stage import STAGE_OPTIONS, Input, Spec, open_digests, reuse_or_publish, run_stage
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.selection.candidates import Candidate
 from tokencompose_core.selection.digest_source import digest_candidates
 from tokencompose_core.selection.joined_rows import JoinedRows
