@@ -9,6 +9,9 @@ from pathlib import Path
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.digest_cache import DigestCache
 from tokencompose_core.store.keys import file_digest
+from tokencompose_core.store.store_error import StoreError
+
+__all__ = ["StoreError", "open_digests", "open_store", "store_of_flow", "store_url"]
 
 _URL_OF_FLOW: ContextVar[str] = ContextVar("url_of_flow", default="")
 

@@ -24,6 +24,7 @@ from tasks.quiet import hush_libraries
 from tasks.task_runner import check_slot, runs_elsewhere
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import files_digest, make_key
+from tokencompose_core.store.store_error import StoreRefusedError
 
 PACKAGES = (
     "torch",
@@ -110,7 +111,7 @@ class Input(BaseModel):
         elif (manifest := store.find(self.key)) is not None:
             return store.path(manifest, self.name)
         raise FileNotFoundError(
-            f"{self.key} is missing from the store {store.root} or damaged; run the flow again,"
+            f"{self.key} is missing from the store {store.url} or damaged; run the flow again,"
             " it will be made anew"
         )
 
@@ -172,7 +173,7 @@ def is_machine_error(task: Task, run: Any, state: State) -> bool:
     """Whether a retry may mend what went wrong: memory, disk or network, never a bad value."""
     try:
         state.result()
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreRefusedError):
         return False
     except (OSError, TimeoutError):
         return True
@@ -249,7 +250,7 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
 
 def _not_shared(key: str, store: Store) -> str:
     return (
-        f"a worker says that {key} is in the store {store.root}, but this machine does not find it"
+        f"a worker says that {key} is in the store {store.url}, but this machine does not find it"
         " there; TOKENCOMPOSE_STORE has to name a store that all of them share"
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from prefect.context import FlowRunContext
@@ -89,16 +90,35 @@ def check_slot() -> None:
     Raises:
         ValueError: If this is a worker with several threads, saying how to start it.
     """
-    worker_module = sys.modules.get("distributed.worker")
-    if worker_module is None:
-        return
-    try:
-        worker = worker_module.get_worker()
-    except ValueError:  # no task of Dask's
-        return
-    if worker.state.nthreads > 1:
+    worker = _dask_worker()
+    if worker is not None and worker.state.nthreads > 1:
         raise ValueError(
             f"the Dask worker {worker.address} has {worker.state.nthreads} threads, but stages keep"
             " models that serve one at a time; start it with `dask worker --nthreads 1`, and with"
             " --nworkers for more than one slot"
         )
+
+
+def require_images(images_dir: str) -> None:
+    """Refuse to look for images on a machine that lacks their folder, where each would be missing.
+
+    Raises:
+        FileNotFoundError: If it is not there, though the flow's machine has it.
+    """
+    worker = _dask_worker()
+    if worker is not None and not Path(images_dir).is_dir():
+        raise FileNotFoundError(
+            f"the Dask worker {worker.address} does not see the folder of images {images_dir}; it"
+            " has to be there on every machine under the same path, which is absolute"
+        )
+
+
+def _dask_worker() -> Any | None:
+    """The Dask worker that runs this task, if one does."""
+    module = sys.modules.get("distributed.worker")
+    if module is None:
+        return None
+    try:
+        return module.get_worker()
+    except ValueError:
+        return None
