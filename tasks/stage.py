@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, PrefectWrappedFuture
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
@@ -24,7 +25,7 @@ from tasks.quiet import hush_libraries
 from tasks.task_runner import check_slot, runs_elsewhere
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import files_digest, make_key
-from tokencompose_core.store.store_error import StoreRefusedError
+from tokencompose_core.store.store_error import StoreError, StoreRefusedError
 
 PACKAGES = (
     "torch",
@@ -209,7 +210,8 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
         Outcomes in the order of the specs.
 
     Raises:
-        Exception: What the first failed run raised, once all runs have ended.
+        Exception: What the first failed run raised, once all runs have ended. If that was the
+            store's failure, runs that had not begun never do: what they compute would be lost.
     """
     planner = PLANNER.get()
     if planner is not None and not specs[0].decides_partitions:
@@ -227,6 +229,8 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
         ]
         with Progress(specs[0].stage, len(specs), "partitions") as progress:
             for future in futures:
+                if _was_called_off(future):
+                    continue
                 future.wait()
                 progress.advance(1)
                 try:
@@ -235,6 +239,8 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
                         raise FileNotFoundError(_not_shared(manifest.key, store))
                 except Exception as error:
                     failure = failure or error
+                    if isinstance(error, StoreError):
+                        _call_off(futures)
                 else:
                     outcomes.append(Outcome(manifest, str(future.state.name)))
     except BaseException:  # Ctrl-C, or the worker's signal to end
@@ -246,6 +252,17 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     get_run_logger().info(line)
     tqdm.write(line)
     return outcomes
+
+
+def _call_off(futures: Sequence[PrefectFuture]) -> None:
+    """Have tasks that have not begun never begin; no server has heard of them yet."""
+    for future in futures:
+        if isinstance(future, PrefectWrappedFuture) and not future.wrapped_future.done():
+            future.wrapped_future.cancel()
+
+
+def _was_called_off(future: PrefectFuture) -> bool:
+    return isinstance(future, PrefectWrappedFuture) and future.wrapped_future.cancelled()
 
 
 def _not_shared(key: str, store: Store) -> str:
