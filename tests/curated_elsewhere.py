@@ -1,8 +1,8 @@
 """`curate` in a process of its own, configured by its environment as a deployment configures it."""
 
 import hashlib
-import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,23 +24,24 @@ import sys
 from data_schemas.configs.curate_config import CurateConfig
 from flows.curate import curate
 
-print("dataset:", curate(CurateConfig.model_validate_json(sys.argv[1])).dataset)
+for _ in range(int(sys.argv[2])):
+    print("dataset:", curate(CurateConfig.model_validate_json(sys.argv[1])).dataset, flush=True)
 """
 
 
 def start_curate(
-    config: CurateConfig, settings: dict[str, str], server: str = ""
+    config: CurateConfig, settings: dict[str, str], times: int = 1
 ) -> subprocess.Popen:
     """Start `curate`.
 
     Args:
         config: Of the flow.
         settings: Environment beside that of the tests.
-        server: Address of a Prefect server's API; by default that of the tests.
+        times: How often, one after another.
     """
     return subprocess.Popen(
-        [sys.executable, "-c", _CODE, config.model_dump_json()],
-        env=environment(settings, server),
+        [sys.executable, "-c", _CODE, config.model_dump_json(), str(times)],
+        env=environment(settings),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,7 +49,7 @@ def start_curate(
     )
 
 
-def environment(settings: dict[str, str], server: str = "") -> dict[str, str]:
+def environment(settings: dict[str, str]) -> dict[str, str]:
     """What a process of a deployment finds in its environment.
 
     All compute with one thread, since sums depend on how many there are, by rounding.
@@ -56,7 +57,7 @@ def environment(settings: dict[str, str], server: str = "") -> dict[str, str]:
     return os.environ | {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
-        "PREFECT_API_URL": server or str(get_current_settings().api.url),
+        "PREFECT_API_URL": str(get_current_settings().api.url),
         **settings,
     }
 
@@ -70,10 +71,10 @@ class Ended:
     errors: str
 
     @property
-    def stages(self) -> dict[str, str]:
-        """How each stage's outputs came about, as the flow printed it."""
-        lines = [line.split(" in ")[0].split() for line in self.output.splitlines()]
-        return {line[0]: " ".join(line[1:-1]) for line in lines if len(line) > 3}
+    def states(self) -> list[set[str]]:
+        """Of each time, in which states outputs came about, as the flow printed it."""
+        times = self.output.split("dataset: ")[:-1]
+        return [set(re.findall(r"\b(Completed|Cached|Reused)\b", text)) for text in times]
 
 
 def end(process: subprocess.Popen, seconds: float = 240) -> Ended:
@@ -138,8 +139,3 @@ def service(command: list[str], settings: dict[str, str], log: Path) -> Iterator
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def json_of(text: str) -> Any:
-    """The last line of an output that is JSON."""
-    return json.loads([line for line in text.splitlines() if line.startswith(("{", "["))][-1])
