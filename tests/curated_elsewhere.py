@@ -77,7 +77,7 @@ class Ended:
         return [set(re.findall(r"\b(Completed|Cached|Reused)\b", text)) for text in times]
 
 
-def end(process: subprocess.Popen, seconds: float = 240) -> Ended:
+def end(process: subprocess.Popen, seconds: float = 500) -> Ended:
     """Wait for a process."""
     try:
         output, errors = process.communicate(timeout=seconds)

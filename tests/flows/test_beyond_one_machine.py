@@ -29,7 +29,8 @@ from tests.s3_server import BUCKET, s3_server
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.content_store import Store
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+# Each takes less than a minute on a machine that has nothing else to do.
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_dask_cluster_of_which_a_worker_is_killed_half_way_makes_the_same_shards
                             and all(client.processing().values())
                         )
                     ),
-                    120,
+                    400,
                     "both workers mask",
                 )
                 assert process.poll() is None, end(process).errors[-3000:]
