@@ -84,6 +84,12 @@ class Manifest(BaseModel):
                 return file
         raise KeyError(f"{self.key} has no file {name!r}, but {[f.name for f in self.files]}")
 
+    def below(self, name: str) -> list[StoredFile]:
+        """The files of a folder, whose name ends in "/", or the file of that name."""
+        if name.endswith("/"):
+            return [file for file in self.files if file.name.startswith(name)]
+        return [self.file(name)]
+
     def names(self, suffix: str = "") -> list[str]:
         """Names of the files that end in `suffix`, sorted."""
         return [file.name for file in self.files if file.name.endswith(suffix)]

@@ -26,6 +26,7 @@ from flows.print_results import (
     print_reproduction,
     print_set,
 )
+from tasks.opened_store import StoreError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             field = ".".join(str(part) for part in problem["loc"]) or "config"
             print(f"{field}: {problem['msg']}", file=sys.stderr)
         return 2
-    except (FileNotFoundError, ValueError, ArithmeticError) as error:
+    except (FileNotFoundError, StoreError, ValueError, ArithmeticError) as error:
         # What a person can mend says how; anything else shows where it happened.
         print(error, file=sys.stderr)
         return 1

@@ -12,7 +12,7 @@ from tasks.parse_nouns import check_tagger, parse_nouns
 from tasks.prepare_source import prepare_source
 from tasks.rank_captions import rank_captions
 from tasks.select_images import select_partitions
-from tasks.stage import ONE_AT_A_TIME
+from tasks.task_runner import TASK_RUNNER
 from tasks.write_shards import write_shards
 
 POCKET = CurateConfig.load("pocket")
@@ -21,7 +21,7 @@ POCKET = CurateConfig.load("pocket")
 @flow(
     name="curate",
     flow_run_name="curate {config.caption_set} ({config.profile})",
-    task_runner=ONE_AT_A_TIME,
+    task_runner=TASK_RUNNER,
 )
 def curate(config: CurateConfig = POCKET) -> CuratedSet:
     """Choose images, rank their captions, find and mask the nouns, and write shards.

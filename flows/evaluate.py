@@ -14,7 +14,7 @@ from tasks.model_under_test import ModelUnderTest, check_models
 from tasks.report_evaluation import report_evaluation
 from tasks.score_clip import score_clip
 from tasks.score_images import score_images
-from tasks.stage import ONE_AT_A_TIME
+from tasks.task_runner import TASK_RUNNER
 
 POCKET = EvaluateConfig.load("pocket")
 
@@ -30,7 +30,7 @@ def _run_name() -> str:
 @flow(
     name="evaluate",
     flow_run_name=_run_name,
-    task_runner=ONE_AT_A_TIME,
+    task_runner=TASK_RUNNER,
 )
 def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> Evaluation:
     """Generate images of the same prompts with each model, look at them, and count.

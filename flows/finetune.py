@@ -8,7 +8,8 @@ from tasks.check_machine import check_machine
 from tasks.describe_dataset import read_dataset
 from tasks.encode_latents import encode_latents
 from tasks.finetune_unet import finetune_unet
-from tasks.stage import ONE_AT_A_TIME, Input
+from tasks.stage import Input
+from tasks.task_runner import TASK_RUNNER
 
 POCKET = FinetuneConfig.load("pocket")
 
@@ -16,7 +17,7 @@ POCKET = FinetuneConfig.load("pocket")
 @flow(
     name="finetune",
     flow_run_name="finetune {label} ({config.profile})",
-    task_runner=ONE_AT_A_TIME,
+    task_runner=TASK_RUNNER,
 )
 def finetune(dataset: str, config: FinetuneConfig = POCKET, label: str = "grounded") -> Input:
     """Encode a data set and fine-tune a UNet on it.

@@ -7,14 +7,14 @@ from tasks.describe_dataset import describe_dataset
 from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
 from tasks.import_masks import import_partitions, prepare_listed_source
 from tasks.select_images import select_partitions
-from tasks.stage import ONE_AT_A_TIME
+from tasks.task_runner import TASK_RUNNER
 from tasks.write_shards import write_shards
 
 
 @flow(
     name="import-masks",
     flow_run_name="import-masks {config.caption_set}",
-    task_runner=ONE_AT_A_TIME,
+    task_runner=TASK_RUNNER,
 )
 def import_masks(config: ImportMasksConfig) -> CuratedSet:
     """Read images, nouns and masks as TokenCompose released them, and write shards.

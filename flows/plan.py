@@ -6,7 +6,7 @@ from data_schemas.configs.curate_config import CurateConfig
 from flows.curate import curate
 from tasks.planning import StagePlan, planning
 from tasks.publish_plan import publish_plan
-from tasks.stage import ONE_AT_A_TIME
+from tasks.task_runner import TASK_RUNNER
 
 POCKET = CurateConfig.load("pocket")
 
@@ -14,7 +14,7 @@ POCKET = CurateConfig.load("pocket")
 @flow(
     name="plan",
     flow_run_name="plan {config.caption_set} ({config.profile})",
-    task_runner=ONE_AT_A_TIME,
+    task_runner=TASK_RUNNER,
 )
 def plan(config: CurateConfig = POCKET) -> list[StagePlan]:
     """Say what `curate` would compute of a caption set, and why; no model is loaded.

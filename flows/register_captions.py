@@ -7,7 +7,7 @@ from tasks.prepare_source import prepare_source
 from tasks.register_captions import RegisteredSet
 from tasks.register_captions import register_captions as register
 from tasks.select_images import select_partitions
-from tasks.stage import ONE_AT_A_TIME
+from tasks.task_runner import TASK_RUNNER
 
 POCKET = CurateConfig.load("pocket")
 
@@ -15,7 +15,7 @@ POCKET = CurateConfig.load("pocket")
 @flow(
     name="register-captions",
     flow_run_name="register {config.caption_set} ({config.profile})",
-    task_runner=ONE_AT_A_TIME,
+    task_runner=TASK_RUNNER,
 )
 def register_captions(config: CurateConfig = POCKET) -> RegisteredSet:
     """Read and select from a caption set, and announce it if the store does not know it yet.

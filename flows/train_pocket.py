@@ -4,7 +4,7 @@ from prefect import flow
 
 from data_schemas.configs.train_pocket_config import PocketReportConfig, TrainPocketConfig
 from tasks.measure_pocket_models import PocketReport, measure_models
-from tasks.stage import ONE_AT_A_TIME
+from tasks.task_runner import TASK_RUNNER
 from tasks.train_pocket_models import install_models, train_all
 
 TRAINING = TrainPocketConfig.load("pocket")
@@ -14,7 +14,7 @@ REPORT = PocketReportConfig.load("pocket")
 @flow(
     name="train-pocket",
     flow_run_name="train-pocket ({config.profile})",
-    task_runner=ONE_AT_A_TIME,
+    task_runner=TASK_RUNNER,
 )
 def train_pocket(
     config: TrainPocketConfig = TRAINING,
@@ -29,7 +29,7 @@ def train_pocket(
     return measure_models(report)
 
 
-@flow(name="pocket-report", task_runner=ONE_AT_A_TIME)
+@flow(name="pocket-report", task_runner=TASK_RUNNER)
 def pocket_report(report: PocketReportConfig = REPORT) -> PocketReport:
     """Measure the models that come with the project on scenes that they were not trained on."""
     return measure_models(report)

@@ -27,6 +27,7 @@ _OUTSIDE_KEY = {
     "profile",
     "device",
     "num_processes",
+    "timeout_minutes",
     "trackers",
     "checkpoint_every_steps",
     "encode_batch_size",

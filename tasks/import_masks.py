@@ -15,17 +15,11 @@ from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, SelectedImage
 from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
 from tasks.mask_nouns import GROUNDED_NAME, SHEET_IMAGES, SHEET_NAME
+from tasks.opened_store import open_digests, open_store
 from tasks.prepare_source import Source, prepare_own_source
 from tasks.progress import Progress
-from tasks.stage import (
-    STAGE_OPTIONS,
-    Input,
-    Spec,
-    open_digests,
-    open_store,
-    reuse_or_publish,
-    run_stage,
-)
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.task_runner import require_images
 from tokencompose_core.importing.digest_rows import digest_rows
 from tokencompose_core.importing.read_rows import (
     CAPTION_COLUMN,
@@ -100,6 +94,7 @@ def import_partition(spec: ImportSpec) -> Manifest | State:
         from tokencompose_core.store.open_image import open_image
 
         images_dir, masks_dir = Path(spec.images_dir), Path(spec.masks_dir)
+        require_images(spec.images_dir)
         mask_roots = roots_of(masks_dir)
         selected = read_table(spec.selected.path(store), SelectedImage)
         rows = _rows(spec.metadata_path, spec.images_dir)

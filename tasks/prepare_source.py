@@ -18,15 +18,9 @@ from data_schemas.configs.curate_config import (
 )
 from data_schemas.configs.quality_config import QualityConfig
 from data_schemas.manifest import Manifest
+from tasks.opened_store import open_digests, open_store
 from tasks.progress import STOP, Progress
-from tasks.stage import (
-    STAGE_OPTIONS,
-    Spec,
-    open_digests,
-    open_store,
-    reuse_or_publish,
-    run_stage,
-)
+from tasks.stage import STAGE_OPTIONS, Spec, reuse_or_publish, run_stage
 from tokencompose_core.pocket.world import WorldPaths, write_world
 from tokencompose_core.selection.digest_source import digest_candidates, digest_source
 from tokencompose_core.selection.fetch_images import FetchLimits, fetch_images

@@ -17,6 +17,7 @@ from tasks.devices import Device, resolve_device
 from tasks.prepare_source import Source
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.task_runner import require_images
 from tokencompose_core.checkpoints.locate import identity, locate
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import write_rejections
@@ -69,6 +70,7 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
         from tokencompose_core.captions.clip import best_caption, score_captions
         from tokencompose_core.store.open_image import BadImageError, open_image
 
+        require_images(spec.images_dir)
         selected = read_table(spec.selected.path(store), SelectedImage)
         bad: dict[int, BadImageError] = {}
 

@@ -21,6 +21,7 @@ from tasks.prepare_source import prepare_source
 from tasks.progress import Progress
 from tasks.select_images import select_partitions
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
+from tasks.task_runner import require_images
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import write_rejections
@@ -82,6 +83,7 @@ def extract_reference(spec: ReferenceSpec) -> Manifest | State:
         from tokencompose_core.evaluation.image_features import extract_features
         from tokencompose_core.store.open_image import BadImageError, open_image
 
+        require_images(spec.images_dir)
         pairs = read_table(spec.pairs.path(store), CaptionPair)
         extractor = load_extractor(spec.settings, spec.device)
         bad: dict[int, BadImageError] = {}

@@ -15,9 +15,11 @@ from data_schemas.manifest import Manifest
 from data_schemas.records import SELECTED_SCHEMA, SelectedImage
 from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
+from tasks.opened_store import open_digests
 from tasks.prepare_source import Source, VsrFiles, join_source, joined_path
 from tasks.progress import Progress
-from tasks.stage import STAGE_OPTIONS, Input, Spec, open_digests, reuse_or_publish, run_stage
+from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.task_runner import require_images
 from tokencompose_core.selection.candidates import Candidate
 from tokencompose_core.selection.digest_source import digest_candidates
 from tokencompose_core.selection.joined_rows import JoinedRows
@@ -77,6 +79,7 @@ def select_from_source(spec: SelectSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
+        require_images(spec.source.images_dir)
         limits = spec.source.image_limits
         num_out = 0
         with (

@@ -1,10 +1,8 @@
 """Run a stage: skip what the store has, report what was done."""
 
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,18 +12,20 @@ from typing import Any, ClassVar
 
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, PrefectWrappedFuture
 from prefect.states import Completed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from data_schemas.manifest import Manifest, check_file_name
+from tasks.opened_store import open_store, store_of_flow, store_url
 from tasks.progress import STOP, Progress, stop_if_asked
 from tasks.quiet import hush_libraries
+from tasks.task_runner import check_slot, runs_elsewhere
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.digest_cache import DigestCache
-from tokencompose_core.store.keys import file_digest, files_digest, make_key
+from tokencompose_core.store.keys import files_digest, make_key
+from tokencompose_core.store.store_error import StoreError, StoreRefusedError
 
 PACKAGES = (
     "torch",
@@ -51,6 +51,8 @@ class Spec(BaseModel, ABC):
             really runs such a stage, so its task may load no model.
         part_fields: Names of the config fields behind a part, in a plan's words: one, or one for
             each element of a list. A part that is not listed is named as its field.
+        flow_store: URL of the store of the flow, which the task works on wherever it runs; no part
+            of the key. Empty until `run_stage` sends it along.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +61,8 @@ class Spec(BaseModel, ABC):
     version: ClassVar[int]
     decides_partitions: ClassVar[bool] = False
     part_fields: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    flow_store: str = ""
 
     @abstractmethod
     def parts(self) -> dict[str, Any]:
@@ -111,7 +115,7 @@ class Input(BaseModel):
         elif (manifest := store.find(self.key)) is not None:
             return store.path(manifest, self.name)
         raise FileNotFoundError(
-            f"{self.key} is missing from the store {store.root} or damaged; run the flow again,"
+            f"{self.key} is missing from the store {store.url} or damaged; run the flow again,"
             " it will be made anew"
         )
 
@@ -133,42 +137,6 @@ PLANNER: ContextVar[Callable[[Sequence[Spec]], list[Outcome]] | None] = ContextV
 """Stands in for the tasks while a plan is made, see `tasks/planning.py`."""
 
 
-def open_store() -> Store:
-    """The store of this process.
-
-    `TOKENCOMPOSE_STORE` is its URL, by default `.tokencompose` in the working directory.
-    `TOKENCOMPOSE_STORE_CHECK` says how outputs are checked before they are believed: `digest`, the
-    default, reads every file, and `size` looks at lengths only.
-
-    Raises:
-        ValueError: If the check is neither.
-    """
-    check = os.environ.get("TOKENCOMPOSE_STORE_CHECK", "digest")
-    if check not in ("digest", "size"):
-        raise ValueError(f"TOKENCOMPOSE_STORE_CHECK is {check!r}, but it takes digest or size")
-    url = os.environ.get("TOKENCOMPOSE_STORE") or str(Path(".tokencompose").absolute())
-    return Store(url, check="digest" if check == "digest" else "size")
-
-
-@contextmanager
-def open_digests() -> Iterator[Callable[[Path], str]]:
-    """Digests of files outside the store, remembered from run to run.
-
-    `TOKENCOMPOSE_DIGEST_CACHE=off` has every file read every time.
-
-    Raises:
-        ValueError: If the setting is neither `on`, the default, nor `off`.
-    """
-    setting = os.environ.get("TOKENCOMPOSE_DIGEST_CACHE", "on")
-    if setting not in ("on", "off"):
-        raise ValueError(f"TOKENCOMPOSE_DIGEST_CACHE is {setting!r}, but it takes on or off")
-    if setting == "off":
-        yield file_digest
-        return
-    with DigestCache(open_store().digests_path) as cache:
-        yield cache.digest
-
-
 def reuse_or_publish(
     spec: Spec, write: Callable[[Path, Store], dict[str, Any]], inputs: dict[str, str] | None = None
 ) -> Manifest | State:
@@ -183,23 +151,25 @@ def reuse_or_publish(
         The manifest, in a state named `Reused` if the output was there already.
     """
     stop_if_asked()
-    store = open_store()
-    manifest = store.find(spec.key)
-    if manifest is not None:
-        return Completed(name="Reused", message=spec.key, data=manifest)
-    hush_libraries()
-    manifest = store.publish(
-        spec.key,
-        spec.stage,
-        lambda folder: write(folder, store),
-        inputs=inputs,
-        parts=spec.parts(),
-        provenance={
-            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            **{name: package_version(name) for name in PACKAGES},
-        },
-    )
-    store.clear_work_dir(spec.key)
+    check_slot()
+    with store_of_flow(spec.flow_store):
+        store = open_store()
+        manifest = store.find(spec.key)
+        if manifest is not None:
+            return Completed(name="Reused", message=spec.key, data=manifest)
+        hush_libraries()
+        manifest = store.publish(
+            spec.key,
+            spec.stage,
+            lambda folder: write(folder, store),
+            inputs=inputs,
+            parts=spec.parts(),
+            provenance={
+                "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                **{name: package_version(name) for name in PACKAGES},
+            },
+        )
+        store.clear_work_dir(spec.key)
     return manifest
 
 
@@ -207,7 +177,7 @@ def is_machine_error(task: Task, run: Any, state: State) -> bool:
     """Whether a retry may mend what went wrong: memory, disk or network, never a bad value."""
     try:
         state.result()
-    except FileNotFoundError:
+    except (FileNotFoundError, StoreRefusedError):
         return False
     except (OSError, TimeoutError):
         return True
@@ -215,9 +185,6 @@ def is_machine_error(task: Task, run: Any, state: State) -> bool:
         return "out of memory" in str(error)
     return False
 
-
-# Stages use all cores, or the one GPU, by themselves.
-ONE_AT_A_TIME: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
 
 # The options of every stage's task. Prefect's own cache policies are not used: they hash arguments
 # by their text, so that a changed file behind an equal path would be a hit.
@@ -246,7 +213,8 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
         Outcomes in the order of the specs.
 
     Raises:
-        Exception: What the first failed run raised, once all runs have ended.
+        Exception: What the first failed run raised, once all runs have ended. If that was the
+            store's failure, runs that had not begun never do: what they compute would be lost.
     """
     planner = PLANNER.get()
     if planner is not None and not specs[0].decides_partitions:
@@ -257,17 +225,25 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     failure: Exception | None = None
     try:
         futures = [
-            work.with_options(refresh_cache=store.find(spec.key) is None).submit(spec)
+            work.with_options(refresh_cache=store.find(spec.key) is None).submit(
+                spec.model_copy(update={"flow_store": store_url()})
+            )
             for spec in specs
         ]
         with Progress(specs[0].stage, len(specs), "partitions") as progress:
             for future in futures:
+                if _was_called_off(future):
+                    continue
                 future.wait()
                 progress.advance(1)
                 try:
                     manifest = Manifest.model_validate(future.result())
+                    if runs_elsewhere() and store.find(manifest.key, "size") is None:
+                        raise FileNotFoundError(_not_shared(manifest.key, store))
                 except Exception as error:
                     failure = failure or error
+                    if isinstance(error, StoreError):
+                        _call_off(futures)
                 else:
                     outcomes.append(Outcome(manifest, str(future.state.name)))
     except BaseException:  # Ctrl-C, or the worker's signal to end
@@ -279,6 +255,24 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     get_run_logger().info(line)
     tqdm.write(line)
     return outcomes
+
+
+def _call_off(futures: Sequence[PrefectFuture]) -> None:
+    """Have tasks that have not begun never begin; no server has heard of them yet."""
+    for future in futures:
+        if isinstance(future, PrefectWrappedFuture) and not future.wrapped_future.done():
+            future.wrapped_future.cancel()
+
+
+def _was_called_off(future: PrefectFuture) -> bool:
+    return isinstance(future, PrefectWrappedFuture) and future.wrapped_future.cancelled()
+
+
+def _not_shared(key: str, store: Store) -> str:
+    return (
+        f"a worker says that {key} is in the store {store.url}, but this machine does not find it"
+        " there; TOKENCOMPOSE_STORE has to name a store that all of them share"
+    )
 
 
 def _summary(outcomes: Sequence[Outcome]) -> str:

@@ -12,6 +12,7 @@ from transformers import CLIPTokenizerFast
 
 from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.devices import resolve_device
+from tasks.progress import stop_if_asked
 from tokencompose_core.checkpoints.locate import local_or_hub
 from tokencompose_core.checkpoints.pipeline_class import load_scheduler
 from tokencompose_core.evaluation.generate import Sampler, load_pipeline
@@ -74,13 +75,33 @@ class Trained:
 
 
 def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
-    """Train, and validate before, during and after."""
-    count = job.config.num_processes
-    if count > 1:
-        torch.cuda.empty_cache()  # what earlier stages no longer need
-        # They leave their last checkpoint, which the training below takes up and ends with.
-        run_processes(_train_as_one_of, [job], count, lambda message: on_step(*message))
-    return _train(job, on_step, trackers=[] if count > 1 else list(job.config.trackers))
+    """Train, and validate before, during and after.
+
+    Several processes, and one that may be timed out, are children of this one.
+
+    Raises:
+        TimeoutError: If they took no step for `timeout_minutes`.
+    """
+    count, minutes = job.config.num_processes, job.config.timeout_minutes
+    if count == 1 and not minutes:
+        return _train(job, on_step, trackers=list(job.config.trackers))
+    torch.cuda.empty_cache()  # what earlier stages no longer need
+    try:
+        run_processes(
+            _train_as_one_of,
+            [job],
+            count,
+            lambda message: on_step(*message),
+            on_wait=stop_if_asked,
+            timeout_seconds=60.0 * minutes,
+        )
+    except TimeoutError as error:
+        raise TimeoutError(
+            f"the training took no step for finetune.timeout_minutes = {minutes:g} and was ended;"
+            " it goes on from its last checkpoint when it is tried again"
+        ) from error
+    # They leave their last checkpoint, which this process takes up and ends with.
+    return _train(job, on_step, trackers=[])
 
 
 def _train_as_one_of(job: TrainingJob, send: Callable[[Any], None]) -> None:

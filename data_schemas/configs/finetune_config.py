@@ -79,6 +79,13 @@ class FinetuneConfig(FlowConfig):
     num_processes: Annotated[
         Count, Field(description="Processes that share each batch, each with a GPU of its own.")
     ]
+    timeout_minutes: Annotated[
+        NotNegative,
+        Field(
+            description="After how long without a step a training that hangs is ended, and goes on"
+            " from its checkpoint; it then runs in a child process. 0 for never."
+        ),
+    ]
     optimizer: Literal["adamw", "adamw_8bit"]
     learning_rate: Annotated[float, Field(gt=0.0)]
     lr_scheduler: Literal[

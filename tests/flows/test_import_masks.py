@@ -21,7 +21,8 @@ from flows.import_masks import import_masks
 from tasks.describe_dataset import read_dataset
 from tasks.encode_latents import encode_latents
 from tasks.progress import STOP
-from tasks.stage import ONE_AT_A_TIME, Input
+from tasks.stage import Input
+from tasks.task_runner import ONE_AT_A_TIME
 from tests.released_set import ReleasedSet, write_released_set
 from tests.tiny_models import write_model
 from tokencompose_core.shards.read_shard import GroundedSample, read_shard

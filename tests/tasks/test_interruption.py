@@ -8,7 +8,8 @@ import pytest
 from prefect import flow, task
 
 from tasks.progress import STOP, Progress
-from tasks.stage import ONE_AT_A_TIME, STAGE_OPTIONS, Spec, reuse_or_publish, run_stage
+from tasks.stage import STAGE_OPTIONS, Spec, reuse_or_publish, run_stage
+from tasks.task_runner import ONE_AT_A_TIME
 
 
 class EndlessSpec(Spec):

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -25,10 +25,13 @@ from tokencompose_core.store.keys import (
     files_digest,
 )
 from tokencompose_core.store.scratch import scratch_dir
+from tokencompose_core.store.store_error import explain_failures, write_into
 
 _LOGGER = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
 Check = Literal["size", "digest"]
+# They have no folders, and what would make one makes a bucket of a misspelt name.
+_OBJECT_STORES = {"s3", "gs", "abfs"}
 
 
 class Store:
@@ -37,7 +40,10 @@ class Store:
     On a local disk an entry is written beside its place and renamed into it, so that it is there
     whole or not at all. On an object store, which cannot rename, the manifest is the last object to
     be written, and an entry without it does not exist. Two writers of one key do the same work
-    twice and the first one wins; both outputs are valid.
+    twice; on a disk the first one wins, on an object store the last, and both outputs are valid.
+
+    What goes wrong with the store itself is a `StoreError`, which names it: a lost connection is
+    never taken for an output that is not there.
 
     Args:
         url: Root of the store, a path or any URL that fsspec knows.
@@ -54,9 +60,14 @@ class Store:
                 f"the store's URL {redact_urls(url)} holds a password or a query, which logs would"
                 " show; give both to the file system by its environment variables"
             )
-        self.filesystem, self.root = fsspec.core.url_to_fs(url)
+        try:
+            # Others write too: what was listed a while ago says nothing about what is there.
+            self.filesystem, self.root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except ImportError as error:
+            raise ValueError(f"the store {url} needs a package: {error}") from error
         self.check = check
         self.is_local = isinstance(self.filesystem, LocalFileSystem)
+        self.url = self.root if self.is_local else self.filesystem.unstrip_protocol(self.root)
         self.cache_dir = cache_dir or Path.home() / ".cache" / "tokencompose"
 
     def find(self, key: str, check: Check | None = None) -> Manifest | None:
@@ -74,23 +85,24 @@ class Store:
 
         Raises:
             ValueError: If the key is none, but leaves the store.
+            StoreError: If the store cannot be asked.
         """
         check_entry_name(key)
-        try:
-            text = self.filesystem.cat_file(f"{self.root}/{key}/{MANIFEST_NAME}")
-            manifest = Manifest.model_validate_json(text)
-        except FileNotFoundError:
-            return None
-        except ValidationError as error:
-            _LOGGER.warning(
-                "%s in the store is not believed: %s", key, error.errors()[0].get("msg")
-            )
-            return None
-        check = check or self.check
-        if manifest.key != key or any(
-            self._is_damaged(key, file, check) for file in manifest.files
-        ):
-            return None
+        with explain_failures(self.url, "read"):
+            try:
+                text = self.filesystem.cat_file(f"{self.root}/{key}/{MANIFEST_NAME}")
+                manifest = Manifest.model_validate_json(text)
+            except FileNotFoundError:
+                return None
+            except ValidationError as error:
+                reason = error.errors()[0].get("msg")
+                _LOGGER.warning("%s in the store is not believed: %s", key, reason)
+                return None
+            check = check or self.check
+            if manifest.key != key or any(
+                self._is_damaged(key, file, check) for file in manifest.files
+            ):
+                return None
         return manifest
 
     def publish(
@@ -117,40 +129,49 @@ class Store:
         Returns:
             The manifest of what now lies under `key`: this output, or an equally valid one that
             another writer published meanwhile.
+
+        Raises:
+            StoreError: If the store cannot be written, or its disk is full.
         """
-        with self._workspace() as workspace:
-            folder = Path(workspace) / "entry"
-            folder.mkdir()
-            described = write(folder)
-            files = describe_files(folder)
-            manifest = Manifest(
-                stage=stage,
-                key=key,
-                digest=files_digest(files),
-                files=files,
-                inputs=inputs or {},
-                parts=json.loads(canonical_json(parts or {})),
-                provenance=provenance or {},
-                **described,
-            )
-            (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
-            if self.is_local:
-                return self._rename_into_place(folder, manifest)
-            return self._upload(folder, manifest)
+        with ExitStack() as stack:
+            with explain_failures(self.url, "written"):
+                folder = Path(stack.enter_context(self._workspace())) / "entry"
+                folder.mkdir()
+            described = write_into(folder, write)
+            with explain_failures(self.url, "written"):
+                files = describe_files(folder)
+                manifest = Manifest(
+                    stage=stage,
+                    key=key,
+                    digest=files_digest(files),
+                    files=files,
+                    inputs=inputs or {},
+                    parts=json.loads(canonical_json(parts or {})),
+                    provenance=provenance or {},
+                    **described,
+                )
+                (folder / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1), "utf-8")
+                if self.is_local:
+                    return self._rename_into_place(folder, manifest)
+                return self._upload(folder, manifest)
 
     def path(self, manifest: Manifest, name: str = "") -> Path:
         """A local path of a file of an entry, of a folder of it ("model/"), or of all of it.
 
         Files of a remote store are copied to `cache_dir` first; what is there already and whole is
         not copied again.
+
+        Raises:
+            FileNotFoundError: If a file of a remote store is not there any more, or not whole.
+            StoreError: If it cannot be read.
         """
         if self.is_local:
             return Path(self.root) / manifest.key / name
         folder = self.cache_dir / manifest.digest
-        for file in manifest.files if not name else _below(manifest, name):
+        for file in manifest.files if not name else manifest.below(name):
             target = folder / file.name
             if not target.is_file() or file_digest(target) != file.sha256:
-                self._copy(f"{manifest.key}/{file.name}", target)
+                self._copy(f"{manifest.key}/{file.name}", target, file.sha256)
         return folder / name
 
     def file(self, key: str, name: str, sha256: str) -> Path | None:
@@ -163,19 +184,18 @@ class Store:
 
         Raises:
             ValueError: If key or name leave the store.
+            StoreError: If the store cannot be read.
         """
         check_entry_name(key)
         check_file_name(name)
-        target = Path(self.root) / key / name
+        target = (Path(self.root) if self.is_local else self.cache_dir) / key / name
+        if target.is_file() and file_digest(target) == sha256:
+            return target
         if not self.is_local:
-            target = self.cache_dir / key / name
-            if target.is_file() and file_digest(target) == sha256:
+            with suppress(FileNotFoundError):
+                self._copy(f"{key}/{name}", target, sha256)
                 return target
-            try:
-                self._copy(f"{key}/{name}", target)
-            except FileNotFoundError:
-                return None
-        return target if target.is_file() and file_digest(target) == sha256 else None
+        return None
 
     @property
     def digests_path(self) -> Path:
@@ -186,7 +206,8 @@ class Store:
         """A local folder for checkpoints of unfinished work under this key; kept between tries."""
         root = Path(self.root) if self.is_local else self.cache_dir
         folder = root / "unfinished" / key
-        folder.mkdir(parents=True, exist_ok=True)
+        with explain_failures(str(root), "written"):
+            folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def log_dir(self, key: str) -> Path:
@@ -198,11 +219,19 @@ class Store:
         """Remove the checkpoints of finished work."""
         shutil.rmtree(self.work_dir(key), ignore_errors=True)
 
-    def _copy(self, name: str, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _copy(self, name: str, target: Path, sha256: str) -> None:
         partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
-        self.filesystem.get_file(f"{self.root}/{name}", str(partial))
-        partial.replace(target)
+        try:
+            with explain_failures(str(self.cache_dir), "written"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial.touch()
+            with explain_failures(self.url, "read"):
+                self.filesystem.get_file(f"{self.root}/{name}", str(partial))
+            if file_digest(partial) != sha256:
+                raise FileNotFoundError(f"{name} in the store {self.url} is damaged")
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _workspace(self) -> AbstractContextManager[str | Path]:
         if not self.is_local:
@@ -235,11 +264,14 @@ class Store:
         if existing is not None:
             return existing
         target = f"{self.root}/{manifest.key}"
-        if self.filesystem.exists(f"{target}/{MANIFEST_NAME}"):
+        with suppress(FileNotFoundError):
             self.filesystem.rm_file(f"{target}/{MANIFEST_NAME}")
+        protocols = self.filesystem.protocol
+        names = {protocols} if isinstance(protocols, str) else {*protocols}
         for file in manifest.files:
-            parent = f"{target}/{file.name}".rpartition("/")[0]
-            self.filesystem.makedirs(parent, exist_ok=True)
+            if not names & _OBJECT_STORES:
+                parent = f"{target}/{file.name}".rpartition("/")[0]
+                self.filesystem.makedirs(parent, exist_ok=True)
             self.filesystem.put_file(str(folder / file.name), f"{target}/{file.name}")
         self.filesystem.put_file(str(folder / MANIFEST_NAME), f"{target}/{MANIFEST_NAME}")
         return manifest
@@ -255,12 +287,6 @@ class Store:
                 return hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256
         except FileNotFoundError:
             return True
-
-
-def _below(manifest: Manifest, name: str) -> list[StoredFile]:
-    if name.endswith("/"):
-        return [file for file in manifest.files if file.name.startswith(name)]
-    return [manifest.file(name)]
 
 
 def _sync(path: Path) -> None:

@@ -2,9 +2,12 @@
 
 import os
 import pickle
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -65,6 +68,9 @@ def run_processes(
     arguments: Sequence[Any],
     num_processes: int,
     on_message: Callable[[Any], None],
+    *,
+    on_wait: Callable[[], None] = lambda: None,
+    timeout_seconds: float | None = None,
 ) -> None:
     """Run a function in several processes of this machine, each with a GPU of its own if any.
 
@@ -73,9 +79,12 @@ def run_processes(
         arguments: Can be pickled.
         num_processes: How many.
         on_message: Told in this process what the others send. What it raises ends them.
+        on_wait: Called again and again while there is no message. What it raises ends them too.
+        timeout_seconds: How long they may send nothing.
 
     Raises:
         Exception: What a process raised; the others are ended.
+        TimeoutError: If they sent nothing for too long; they are ended, with all they started.
         torch.multiprocessing.ProcessExitedException: If a process was killed or interrupted.
     """
     queue = torch.multiprocessing.get_context("spawn").SimpleQueue()
@@ -85,10 +94,13 @@ def run_processes(
         _work_as_one_of, args=shared, nprocs=num_processes, join=False, start_method="spawn"
     )
     failures: list[Exception] = []
+    heard = time.monotonic()
 
     def receive() -> None:
+        nonlocal heard
         while not queue.empty():
             message = queue.get()
+            heard = time.monotonic()
             if isinstance(message, _Failure):
                 failures.append(message.error)
             else:
@@ -97,13 +109,20 @@ def run_processes(
     try:
         while not running.join(timeout=0.2):
             receive()
+            on_wait()
+            if timeout_seconds and time.monotonic() - heard > timeout_seconds:
+                raise TimeoutError(f"nothing was heard for {timeout_seconds:.0f} seconds")
         receive()
     except ProcessRaisedException as trace:
         receive()
         raise (failures or [trace])[0] from trace
     finally:
         for process in running.processes:
-            process.kill()
+            if process.is_alive():
+                # A process may hang where it hears no signal but this one.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
             process.join()
 
 
@@ -117,14 +136,16 @@ class _Failure:
 def _work_as_one_of(
     rank: int, num_processes: int, port: int, work: Callable[..., None], arguments: tuple, queue
 ) -> None:
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(num_processes),
-        "LOCAL_WORLD_SIZE": str(num_processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    os.setpgid(0, 0)  # a group with whatever it starts, to be ended with it
+    if num_processes > 1:  # one alone computes what it would without a group
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(num_processes),
+            "LOCAL_WORLD_SIZE": str(num_processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
     torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
     try:
         work(*arguments, queue.put)

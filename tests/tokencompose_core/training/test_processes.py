@@ -1,10 +1,16 @@
+import os
+import signal
+import subprocess
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch.multiprocessing import ProcessExitedException
 
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
+from tokencompose_core.training.checkpoint import newest_step
 from tokencompose_core.training.encode_shard import read_encoded, write_encoded
 from tokencompose_core.training.processes import make_accelerator, run_processes
 
@@ -72,6 +78,69 @@ def test_process_that_was_interrupted_is_not_taken_for_done():
     with pytest.raises(ProcessExitedException):
         run_processes(be_interrupted, (), 1, messages.append)
     assert messages in ([], ["begun"])
+
+
+def hang_with_a_child(send):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    send([os.getpid(), subprocess.Popen(["sleep", "600"]).pid])
+    time.sleep(600)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_processes_that_hear_no_signal_end_with_what_they_started():
+    pids: list[int] = []
+
+    def give_up() -> None:
+        if pids:
+            assert all(map(is_running, pids))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_processes(hang_with_a_child, (), 1, pids.extend, on_wait=give_up)
+    deadline = time.monotonic() + 10
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_running, pids))
+
+
+def train_and_hang_once(encoded_folder, folder, send):
+    hung = folder.with_suffix(".hung")
+
+    def on_step(step, num_steps, losses):
+        send(step)
+        if step == 3 and not hung.exists():
+            hung.touch()
+            time.sleep(600)
+
+    train(read_encoded([encoded_folder]), folder, SHARED, on_step=on_step)
+
+
+def test_training_that_hangs_is_timed_out_and_resumed_to_the_same_weights(tmp_path, uneven):
+    arguments = (uneven, tmp_path / "child")
+    steps: list[int] = []
+    for seconds in (10, 30, 90, 270):
+        if not (tmp_path / "child.hung").exists():  # a busy machine has not even begun
+            with pytest.raises(TimeoutError, match=f"nothing was heard for {seconds} seconds"):
+                run_processes(
+                    train_and_hang_once, arguments, 1, steps.append, timeout_seconds=seconds
+                )
+    assert 3 in steps
+    assert newest_step(tmp_path / "child") == 2
+    steps.clear()
+    run_processes(train_and_hang_once, arguments, 1, steps.append, timeout_seconds=300)
+    assert steps == [3, 4]
+    # A child has as many threads as this process, so even the last bits are equal.
+    resumed, _ = train(read_encoded([uneven]), tmp_path / "child", SHARED)
+    alone, _ = train(read_encoded([uneven]), tmp_path / "alone", SHARED)
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_fp16_on_a_cpu_is_refused():
