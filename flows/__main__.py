@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
+from data_schemas.configs.operate_config import GcConfig, VerifyConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server
 from flows.print_results import (
@@ -25,6 +26,7 @@ from flows.print_results import (
     print_reproduction,
     print_set,
 )
+from flows.print_tables import print_garbage, print_health
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "ablate",
             "curate",
             "plan",
+            "gc",
+            "verify",
+            "lineage",
+            "retry-rejected",
             "import-masks",
             "train-pocket",
             "pocket-report",
@@ -46,9 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "ui",
         ],
     )
+    parser.add_argument("key", nargs="?", help="lineage: an output in the store, or its beginning")
     parser.add_argument(
-        "--profile", default="pocket", help="pocket, paper, or a TOML file (import-masks has none)"
+        "--profile",
+        default="pocket",
+        help="pocket, paper, or a TOML file (import-masks, gc, verify and lineage have none)",
     )
+    parser.add_argument("--deep", action="store_true", help="verify: compare every digest")
     parser.add_argument(
         "--config",
         type=json.loads,
@@ -76,8 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.flow == "score-released":
             return _score_released(options)
-        profile = {} if options.flow == "import-masks" else {"profile": options.profile}
-        _run(options.flow, profile | options.config)
+        _run(options.flow, _given(options) | options.config)
     except ValidationError as error:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "config"
@@ -91,6 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Stopped. The same command goes on from what is stored.", file=sys.stderr)
         return 130
     return 0
+
+
+def _given(options: argparse.Namespace) -> dict:
+    """What the arguments say of a config."""
+    match options.flow:
+        case "import-masks" | "gc":
+            return {}
+        case "verify":
+            return {"deep": options.deep}
+        case "lineage":
+            return {"key": options.key} if options.key else {}
+    return {"profile": options.profile}
 
 
 def _run(flow: str, values: dict) -> None:
@@ -146,6 +167,18 @@ def _run(flow: str, values: dict) -> None:
                 from tasks.publish_plan import plan_rows
 
                 print_plan(plan_rows(plan(planned)))
+        case "gc":
+            chosen_age = GcConfig.model_validate(values)
+            with local_server():
+                from flows.gc import gc
+
+                print_garbage(gc(chosen_age))
+        case "verify":
+            closeness = VerifyConfig.model_validate(values)
+            with local_server():
+                from flows.verify import verify
+
+                print_health(verify(closeness))
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 

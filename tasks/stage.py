@@ -26,6 +26,7 @@ from tasks.quiet import hush_libraries
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.digest_cache import DigestCache
 from tokencompose_core.store.keys import file_digest, files_digest, make_key
+from tokencompose_core.store.uses import record_use
 
 PACKAGES = (
     "torch",
@@ -147,6 +148,11 @@ def open_store() -> Store:
     return Store(url, check="digest" if check == "digest" else "size")
 
 
+def note_use(keys: Sequence[str]) -> None:
+    """Say that a run asks for outputs, before it looks for them; `gc` then leaves them alone."""
+    record_use(open_store(), keys)
+
+
 @contextmanager
 def open_digests() -> Iterator[Callable[[Path], str]]:
     """Digests of files outside the store, remembered from run to run.
@@ -248,6 +254,7 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     planner = PLANNER.get()
     if planner is not None and not specs[0].decides_partitions:
         return planner(specs)
+    note_use([spec.key for spec in specs])
     store = open_store()
     STOP.clear()
     outcomes = []

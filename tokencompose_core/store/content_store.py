@@ -6,7 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -25,6 +25,9 @@ from tokencompose_core.store.keys import (
 from tokencompose_core.store.scratch import scratch_dir
 
 MANIFEST_NAME = "manifest.json"
+UNFINISHED = "unfinished"
+LOGS = "logs"
+WRITING = ".writing-"
 Check = Literal["size", "digest"]
 
 
@@ -154,19 +157,22 @@ class Store:
     @property
     def digests_path(self) -> Path:
         """Where digests of files outside the store are remembered, on this machine."""
-        return (Path(self.root) if self.is_local else self.cache_dir) / "digests.sqlite"
+        return self.local_dir / "digests.sqlite"
+
+    @property
+    def local_dir(self) -> Path:
+        """Where this machine keeps what is no output: checkpoints, logs, copies for reading."""
+        return Path(self.root) if self.is_local else self.cache_dir
 
     def work_dir(self, key: str) -> Path:
         """A local folder for checkpoints of unfinished work under this key; kept between tries."""
-        root = Path(self.root) if self.is_local else self.cache_dir
-        folder = root / "unfinished" / key
+        folder = self.local_dir / UNFINISHED / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def log_dir(self, key: str) -> Path:
         """A local folder for what trackers write while the output under this key is made."""
-        root = Path(self.root) if self.is_local else self.cache_dir
-        return root / "logs" / key
+        return self.local_dir / LOGS / key
 
     def clear_work_dir(self, key: str) -> None:
         """Remove the checkpoints of finished work."""
@@ -183,7 +189,7 @@ class Store:
             return TemporaryDirectory(prefix="tokencompose-")
         Path(self.root).mkdir(parents=True, exist_ok=True)
         # The same file system as the entry's place, or the rename would be a copy.
-        return scratch_dir(Path(self.root), ".writing-")
+        return scratch_dir(Path(self.root), WRITING)
 
     def _rename_into_place(self, folder: Path, manifest: Manifest) -> Manifest:
         target = Path(self.root) / manifest.key
@@ -193,7 +199,8 @@ class Store:
             existing = self.find(manifest.key)
             if existing is not None:
                 return existing
-            os.rename(target, folder.parent / "damaged")
+            with suppress(FileNotFoundError):  # somebody has just removed it
+                os.rename(target, folder.parent / "damaged")
         try:
             os.rename(folder, target)
         except OSError:

@@ -37,6 +37,18 @@ def scratch_dir(parent: Path, prefix: str = "") -> Iterator[Path]:
         os.close(descriptor)
 
 
+def is_abandoned(folder: Path) -> bool:
+    """Whether no process works in a `...locked-...` folder any more."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _remove_unless_locked(folder: Path) -> None:
     try:
         descriptor = os.open(folder, os.O_RDONLY)

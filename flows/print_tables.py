@@ -1,0 +1,39 @@
+"""What the command line prints of a store."""
+
+from collections.abc import Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.collect_garbage import Garbage
+    from tasks.verify_store import Health
+
+
+def print_garbage(found: "Garbage") -> None:
+    """What nothing refers to, by stage, and the first keys of it."""
+    from tasks.collect_garbage import COLUMNS, garbage_line, garbage_rows
+
+    _print_table(COLUMNS, garbage_rows(found))
+    print()
+    print(fill(garbage_line(found), 96, break_long_words=False))
+
+
+def print_health(health: "Health") -> None:
+    """Entries by stage, and what is wrong."""
+    from tasks.verify_store import COLUMNS, health_lines, health_rows
+
+    _print_table(COLUMNS, health_rows(health))
+    print()
+    print(*health_lines(health), sep="\n")
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    print()
+    for row in [columns, *rows]:
+        first, *cells = [
+            f"{cell:<{width}}" if number == 0 else f"{cell:>{width}}"
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join([first, *cells]).rstrip())
