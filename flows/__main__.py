@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
-from data_schemas.configs.operate_config import GcConfig, VerifyConfig
+from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server
 from flows.print_results import (
@@ -26,7 +26,7 @@ from flows.print_results import (
     print_reproduction,
     print_set,
 )
-from flows.print_tables import print_garbage, print_health
+from flows.print_tables import print_garbage, print_health, print_lineage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -179,6 +179,12 @@ def _run(flow: str, values: dict) -> None:
                 from flows.verify import verify
 
                 print_health(verify(closeness))
+        case "lineage":
+            output = LineageConfig.model_validate(values)
+            with local_server():
+                from flows.lineage import lineage
+
+                print_lineage(lineage(output))
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 

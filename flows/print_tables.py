@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tasks.collect_garbage import Garbage
+    from tasks.trace_lineage import Ancestry
     from tasks.verify_store import Health
 
 
@@ -25,6 +26,13 @@ def print_health(health: "Health") -> None:
     _print_table(COLUMNS, health_rows(health))
     print()
     print(*health_lines(health), sep="\n")
+
+
+def print_lineage(found: "Ancestry") -> None:
+    """What an output was made from, with settings, and what was made from it."""
+    from tasks.trace_lineage import lineage_lines
+
+    print("", *lineage_lines(found), sep="\n")
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -18,7 +18,7 @@ from tokencompose_core.store.survey import Condition, Entry, list_keys, survey
 from tokencompose_core.store.unreferenced import Choice, Why, choose, last_used, with_inputs
 from tokencompose_core.store.uses import first_recorded, forget_uses, last_uses
 
-COLUMNS = ("stage", "kept", "", "unreferenced", "broken", "")
+COLUMNS = ("stage", "kept", "size", "unreferenced", "broken", "size")
 _REMOVED_AT_ONCE = 64
 _MOST_KEYS_SHOWN = 200
 

@@ -12,7 +12,7 @@ from tasks.stage import open_store
 from tokencompose_core.store.broken_lineage import find_broken_lineage
 from tokencompose_core.store.survey import Condition, list_keys, survey
 
-COLUMNS = ("stage", "entries", "files", "", "broken", "without an input")
+COLUMNS = ("stage", "entries", "files", "size", "broken", "without an input")
 _MOST_SHOWN = 100
 MEND = (
     "No run believes a broken output: run the flow that made it again, and it, and nothing else, is"
