@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 .PHONY: demo test check ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
 	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
-	bench-evaluate deploy lock format clean
+	bench-evaluate bench-operate deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -58,6 +58,9 @@ bench-scale: $(READY)  ## Seconds and memory of caption sets of up to a million 
 
 bench-evaluate: $(READY)  ## Images a second from prompts to files, beside a plain loop and the limit
 	@$(BIN)/python benchmarks/evaluate.py
+
+bench-operate: $(READY)  ## Seconds and memory of plan, gc and verify on a set of a hundred thousand rows
+	@$(BIN)/python -m benchmarks.operate_scale
 
 deploy: $(READY)  ## Register the work pool and all deployments with a running server
 	@$(BIN)/prefect work-pool create --type process --overwrite cpu

@@ -26,7 +26,7 @@ from flows.print_results import (
     print_reproduction,
     print_set,
 )
-from flows.print_tables import print_garbage, print_health, print_lineage
+from flows.print_tables import print_garbage, print_health, print_lineage, print_retries
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,6 +185,12 @@ def _run(flow: str, values: dict) -> None:
                 from flows.lineage import lineage
 
                 print_lineage(lineage(output))
+        case "retry-rejected":
+            again = CurateConfig.model_validate(values)
+            with local_server():
+                from flows.retry_rejected import retry_rejected
+
+                print_retries(retry_rejected(again))
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tasks.collect_garbage import Garbage
+    from tasks.retry_rejected import RetriedSet
     from tasks.trace_lineage import Ancestry
     from tasks.verify_store import Health
 
@@ -35,13 +36,27 @@ def print_lineage(found: "Ancestry") -> None:
     print("", *lineage_lines(found), sep="\n")
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column to the left, numbers to the right."""
+def print_retries(result: "RetriedSet") -> None:
+    """What became of what was left out, and the data set."""
+    from tasks.retry_rejected import COLUMNS, retry_line, retry_rows
+
+    _print_table(COLUMNS, retry_rows(result), last_left=True)
+    print()
+    print(retry_line(result))
+    print(f"data set  {result.dataset}")
+
+
+def _print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, last_left: bool = False
+) -> None:
+    """The first column to the left, perhaps the last too, and numbers to the right."""
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     print()
     for row in [columns, *rows]:
         first, *cells = [
-            f"{cell:<{width}}" if number == 0 else f"{cell:>{width}}"
+            f"{cell:<{width}}"
+            if number == 0 or (last_left and number == len(columns) - 1)
+            else f"{cell:>{width}}"
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         print("  ".join([first, *cells]).rstrip())
