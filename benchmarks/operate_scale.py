@@ -1,6 +1,6 @@
 """Seconds and memory of what looks after a store, on a caption set of a hundred thousand rows.
 
-    python -m benchmarks.operate_scale [--rows 100000] [--partition-size 64]
+    python -m benchmarks.operate_scale [--rows 100000] [--partition-size 64] [--folder DIR]
 
 Captions are of the pocket world's own sentence maker, one an image; images are tiny PNG files. The
 set is registered and selected by the flow's own tasks. Then the entries of the stages behind, which
@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +42,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--partition-size", type=int, default=64)
+    parser.add_argument("--folder", type=Path, help="keep everything there, and go on from it")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         settings = json.load(sys.stdin)
         print(json.dumps(globals()[f"child_{arguments.child}"](**settings)))
         return
-    with tempfile.TemporaryDirectory() as name, own_server(Path(name)):
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name:
+        folder = arguments.folder or Path(name)
+        folder.mkdir(exist_ok=True)
+        with own_server(folder):
+            measure(folder, arguments.rows, arguments.partition_size)
+
+
+def measure(folder: Path, num_rows: int, partition_size: int) -> None:
+    """Print a line for every command."""
+    settings = {"folder": str(folder), "partition_size": partition_size}
+    known = folder / f"filled-{num_rows}-{partition_size}.json"
+    if not (folder / "captions.jsonl").exists():
         begin = time.perf_counter()
-        write_set(folder, arguments.rows)
-        print(f"{arguments.rows} rows drawn in {time.perf_counter() - begin:.0f} s", flush=True)
-        settings = {"folder": name, "partition_size": arguments.partition_size}
-        filled = run_child("fill", folder, settings)
-        print("{entries} entries, {files} files in {fill:.0f} s".format(**filled), flush=True)
-        print(f"\n{'':16}{'seconds':>8}{'base MiB':>10}{'above':>8}")
-        for part in ("register", "select"):
-            print(f"{part:16}{filled[part]:8.1f}{filled['base']:10.0f}{filled['above']:8.0f}")
-        for command in COMMANDS:
-            ran = run_child(command, folder, settings)
-            print(
-                f"{command:16}{ran['seconds']:8.1f}{ran['base']:10.0f}{ran['above']:8.0f}"
-                f"  {ran['found']}",
-                flush=True,
-            )
+        write_set(folder, num_rows)
+        print(f"{num_rows} rows drawn in {time.perf_counter() - begin:.0f} s", flush=True)
+    if not known.exists():
+        known.write_text(json.dumps(run_child("fill", folder, settings)))
+    filled = json.loads(known.read_text())
+    print("{entries} entries, {files} files in {fill:.0f} s".format(**filled), flush=True)
+    print(f"\n{'':16}{'seconds':>8}{'base MiB':>10}{'above':>8}")
+    for part in ("register", "select"):
+        print(f"{part:16}{filled[part]:8.1f}{filled['base']:10.0f}{filled['above']:8.0f}")
+    for command in COMMANDS:
+        ran = run_child(command, folder, settings)
+        print(
+            f"{command:16}{ran['seconds']:8.1f}{ran['base']:10.0f}{ran['above']:8.0f}"
+            f"  {ran['found']}",
+            flush=True,
+        )
 
 
 @contextmanager
@@ -306,11 +319,18 @@ def shared(row: Any) -> dict[str, Any]:
 
 
 def phrases_of(row: Any) -> list[Any]:
+    """The nouns of a row's caption."""
+    return nouns_of(int(Path(row.image_path).stem))
+
+
+@lru_cache(maxsize=4096)
+def nouns_of(number: int) -> list[Any]:
     """The nouns of a caption by the tags of the sentence maker."""
     from data_schemas.records import NounPhrase
 
-    caption, phrases, start = row.captions[0], [], 0
-    for word, tag in sentence_of(int(Path(row.image_path).stem)).words:
+    sentence = sentence_of(number)
+    caption, phrases, start = sentence.text, [], 0
+    for word, tag in sentence.words:
         start = caption.index(word, start)
         if tag.startswith("NN"):
             phrases.append(NounPhrase(text=word, start=start, end=start + len(word)))

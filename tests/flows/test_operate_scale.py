@@ -1,4 +1,4 @@
-"""The store of two thousand rows that the benchmark fills: everything is found in it, and quickly."""
+"""The store of two thousand rows that the benchmark fills: all of it is found, and quickly."""
 
 import time
 from pathlib import Path
