@@ -68,13 +68,14 @@ def measure(folder: Path, num_rows: int, partition_size: int) -> None:
         known.write_text(json.dumps(run_child("fill", folder, settings)))
     filled = json.loads(known.read_text())
     print("{entries} entries, {files} files in {fill:.0f} s".format(**filled), flush=True)
-    print(f"\n{'':16}{'seconds':>8}{'base MiB':>10}{'above':>8}")
+    print(f"\n{'':16}{'seconds':>8}{'processor':>11}{'base MiB':>10}{'above':>7}")
     for part in ("register", "select"):
-        print(f"{part:16}{filled[part]:8.1f}{filled['base']:10.0f}{filled['above']:8.0f}")
+        print(f"{part:16}{filled[part]:8.1f}{'':11}{filled['base']:10.0f}{filled['above']:7.0f}")
     for command in COMMANDS:
         ran = run_child(command, folder, settings)
         print(
-            f"{command:16}{ran['seconds']:8.1f}{ran['base']:10.0f}{ran['above']:8.0f}"
+            f"{command:16}{ran['seconds']:8.1f}{ran['processor']:11.1f}{ran['base']:10.0f}"
+            f"{ran['above']:7.0f}"
             f"  {ran['found']}",
             flush=True,
         )
@@ -340,10 +341,15 @@ def nouns_of(number: int) -> list[Any]:
 
 @contextmanager
 def measured(found: dict[str, Any]) -> Iterator[None]:
-    """Note seconds, and how much memory the peak adds."""
-    base, begin = peak_mib(), time.perf_counter()
+    """Note seconds, those of the processor, and how much memory the peak adds."""
+    base, begin, processor = peak_mib(), time.perf_counter(), time.process_time()
     yield
-    found.update(seconds=time.perf_counter() - begin, base=base, above=peak_mib() - base)
+    found.update(
+        seconds=time.perf_counter() - begin,
+        processor=time.process_time() - processor,
+        base=base,
+        above=peak_mib() - base,
+    )
 
 
 def child_plan(folder: str, partition_size: int, **mask: Any) -> dict[str, Any]:

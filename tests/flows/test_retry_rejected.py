@@ -84,7 +84,7 @@ def test_url_that_answers_now_is_mended_and_what_models_decide_is_not(
     source = config.source.model_dump() | {"image_limits": limits}
     config = CurateConfig.model_validate(config.model_dump() | {"source": source})
     lost = run_flow(curate, config)
-    assert lost.states["rank"]["Completed"] == 1
+    assert lost.states["select"]["Completed"] == 1
     item.image.save(place, quality=92)
 
     assert main(["retry-rejected", "--config", json.dumps(config.model_dump(mode="json"))]) == 0
