@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
@@ -178,7 +179,13 @@ def _run(flow: str, values: dict) -> None:
             with local_server():
                 from flows.verify import verify
 
-                print_health(verify(closeness))
+                looked = verify(closeness, return_state=True)
+                health: Any = looked.result(raise_on_failure=False)
+                if isinstance(health, BaseException):
+                    raise health
+                print_health(health)
+                if looked.is_failed():
+                    raise ValueError(looked.message)
         case "lineage":
             output = LineageConfig.model_validate(values)
             with local_server():

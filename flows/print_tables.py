@@ -26,7 +26,8 @@ def print_health(health: "Health") -> None:
 
     _print_table(COLUMNS, health_rows(health))
     print()
-    print(*health_lines(health), sep="\n")
+    for line in health_lines(health):
+        print(fill(line, 96, break_long_words=False))
 
 
 def print_lineage(found: "Ancestry") -> None:

@@ -203,7 +203,7 @@ def retry_line(result: RetriedSet) -> str:
     mended = sum(reason.mended for reason in result.reasons)
     return (
         f"{before} left out before, {mended} of them mended;"
-        f" {result.made_again} outputs were made again because of images that can be used after all"
+        f" outputs made again to look at images once more: {result.made_again}"
     )
 
 

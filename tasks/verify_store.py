@@ -3,6 +3,8 @@
 from collections import Counter
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.operate_config import VerifyConfig
@@ -15,9 +17,9 @@ from tokencompose_core.store.survey import Condition, list_keys, survey
 COLUMNS = ("stage", "entries", "files", "size", "broken", "without an input")
 _MOST_SHOWN = 100
 MEND = (
-    "No run believes a broken output: run the flow that made it again, and it, and nothing else, is"
-    " computed anew. Until then, plan says what that would be. gc removes those that nobody has"
-    " asked for within a day."
+    "No run believes a broken output. Run the flow that made it again: it is computed anew, and"
+    " nothing else. plan says beforehand what that would be. gc removes broken outputs that nobody"
+    " has asked for within a day."
 )
 LINEAGE = (
     "What lacks an input is whole and is used as it is; only where it came from cannot be followed"
@@ -63,10 +65,6 @@ class Health(BaseModel):
     stages: list[StageHealth]
     broken: dict[str, str]
     broken_lineage: dict[str, str]
-
-
-class BrokenStoreError(ValueError):
-    """Outputs are damaged, incomplete, or have an unreadable manifest."""
 
 
 def verify_store(config: VerifyConfig) -> Health:
@@ -133,22 +131,19 @@ def health_lines(health: Health) -> list[str]:
     return lines
 
 
-def publish_health(health: Health) -> Health:
-    """Publish what was found as one artifact of the flow run, and fail if anything is broken.
+def publish_health(health: Health) -> Health | State:
+    """Publish what was found as one artifact of the flow run.
 
     Returns:
-        The same.
-
-    Raises:
-        BrokenStoreError: If an entry is; the message names the first ones and says what to do.
+        The same; as the result of a failed state if anything is broken.
     """
     lines = ["# verify", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in health_rows(health)]
     for line in health_lines(health):
         lines += ["", line]
     create_markdown_artifact(key="verify", markdown="\n".join(lines), description="verify")
-    if health.broken:
-        kinds = Counter(problem.partition(":")[0] for problem in health.broken.values())
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        raise BrokenStoreError("\n".join([counts, *health_lines(health)]))
-    return health
+    if not health.broken:
+        return health
+    kinds = Counter(problem.partition(":")[0] for problem in health.broken.values())
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return Failed(message=f"broken outputs: {counts}", data=health)

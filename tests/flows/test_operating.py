@@ -93,9 +93,10 @@ def test_verify_fails_on_damage_and_says_what_mends_it(
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert main(["verify"]) == 0
     assert main(["verify", "--deep"]) == 1
-    error = capsys.readouterr().err
-    assert f"{mask}  damaged: grounded.parquet has another content" in error
-    assert "run the flow that made it again" in error
+    printed = capsys.readouterr()
+    assert printed.err == "broken outputs: 1 damaged\n"
+    assert f"{mask}  damaged: grounded.parquet has another content" in printed.out
+    assert "Run the flow that made it again" in printed.out
     run_flow(curate, drawn.config())
     assert main(["verify", "--deep"]) == 0
 
