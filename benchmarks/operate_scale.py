@@ -233,18 +233,28 @@ def publish(
     inputs: dict[str, str] | None = None,
 ) -> Any:
     """Publish under a spec's key, as its task would."""
-    from importlib.metadata import version
+    from tasks.stage import open_store
 
-    from tasks.stage import PACKAGES, open_store
-
-    return open_store().publish(
+    store = open_store()
+    found = store.find(spec.key, "size")  # of a filling that was interrupted
+    return found or store.publish(
         spec.key,
         spec.stage,
         write,
         inputs=inputs or {source.key: source.digest},
         parts=spec.parts(),
-        provenance={"created": made.isoformat(), **{name: version(name) for name in PACKAGES}},
+        provenance={"created": made.isoformat(), **versions()},
     )
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of packages, as tasks record them."""
+    from importlib.metadata import version
+
+    from tasks.stage import PACKAGES
+
+    return {name: version(name) for name in PACKAGES}
 
 
 def rank_writer(rows: Sequence[Any]) -> Callable[[Path], dict[str, Any]]:

@@ -38,4 +38,5 @@ def retry_rejected(config: CurateConfig = POCKET) -> RetriedSet:
     forget_selection(source, config, found)
     selected = select_partitions(source, config)
     forget_ranked(source, selected, config, found)
-    return publish_retries(found, ground(source, selected, config), config)
+    curated = ground(source, selected, config)
+    return publish_retries(found, source, selected, curated, config)

@@ -13,7 +13,7 @@ from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import artifact_key
 from tasks.draw_dataset_card import CardSpec, CuratedSet
 from tasks.prepare_source import Source
-from tasks.rank_captions import rank_specs
+from tasks.rank_captions import RankSpec, rank_specs
 from tasks.select_images import SelectSpec
 from tasks.stage import Input, open_store
 from tokencompose_core.store.history import History
@@ -151,14 +151,28 @@ def forget_ranked(
             found.forgotten += remove_entries(store, [manifest.key])
 
 
-def publish_retries(found: LeftOut, curated: CuratedSet, config: CurateConfig) -> RetriedSet:
+def publish_retries(
+    found: LeftOut,
+    source: Source,
+    selected: list[Input],
+    curated: CuratedSet,
+    config: CurateConfig,
+) -> RetriedSet:
     """Compare what is left out now with what was, and publish that as one artifact.
 
     Returns:
         The data set, and what became of each reason.
     """
     store = open_store()
-    after = {place_of(r) for r in read_left_out(store, trace(store, curated.dataset, "size"))}
+    # Equal tables may have been made from other selections and rankings than those of this run.
+    keys = {selected[0].key, *(spec.key for spec in rank_specs(source, selected, config))}
+    made = [manifest for key in sorted(keys) if (manifest := store.find(key, "size")) is not None]
+    made += [
+        manifest
+        for manifest in trace(store, curated.dataset, "size")
+        if manifest.stage not in (SelectSpec.stage, RankSpec.stage)
+    ]
+    after = {place_of(rejection) for rejection in read_left_out(store, made)}
     before: dict[RejectionReason, list[bool]] = {}
     for rejection in found.rejections:
         before.setdefault(rejection.reason, []).append(place_of(rejection) in after)
