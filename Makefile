@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 .PHONY: demo test check serve stop ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
 	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
-	bench-evaluate bench-records bench-crashes deploy lock format clean
+	bench-evaluate bench-records bench-crashes bench-operate deploy lock format clean
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
@@ -70,6 +70,9 @@ bench-records: $(READY)  ## Whether the server keeps every record of four busy f
 
 bench-crashes: $(READY)  ## Kill flow, worker and server, fill the disk, damage outputs (about an hour)
 	@$(BIN)/python benchmarks/crash_matrix.py
+
+bench-operate: $(READY)  ## Seconds and memory of plan, gc and verify on a set of a hundred thousand rows
+	@$(BIN)/python -m benchmarks.operate_scale
 
 deploy: $(READY)  ## Register pools, deployments and automations with a server that runs
 	@$(BIN)/python -m flows deploy

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect.exceptions import TerminationSignal
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
+from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server
 from flows.print_results import (
@@ -26,6 +28,7 @@ from flows.print_results import (
     print_reproduction,
     print_set,
 )
+from flows.print_tables import print_garbage, print_health, print_lineage, print_retries
 from tasks.opened_store import StoreError
 
 
@@ -42,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "curate",
             "plan",
             "register-captions",
+            "gc",
+            "verify",
+            "lineage",
+            "retry-rejected",
             "import-masks",
             "train-pocket",
             "pocket-report",
@@ -52,9 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "stop",
         ],
     )
+    parser.add_argument("key", nargs="?", help="lineage: an output in the store, or its beginning")
     parser.add_argument(
-        "--profile", default="pocket", help="pocket, paper, or a TOML file (import-masks has none)"
+        "--profile",
+        default="pocket",
+        help="pocket, paper, or a TOML file (import-masks, gc, verify and lineage have none)",
     )
+    parser.add_argument("--deep", action="store_true", help="verify: compare every digest")
     parser.add_argument(
         "--config",
         type=json.loads,
@@ -87,8 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             {"serve": serve.serve, "deploy": serve.register, "stop": serve.stop}[options.flow]()
             return 0
-        profile = {} if options.flow == "import-masks" else {"profile": options.profile}
-        _run(options.flow, profile | options.config)
+        _run(options.flow, _given(options) | options.config)
     except ValidationError as error:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "config"
@@ -102,6 +112,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Stopped. The same command goes on from what is stored.", file=sys.stderr)
         return 130
     return 0
+
+
+def _given(options: argparse.Namespace) -> dict:
+    """What the arguments say of a config."""
+    match options.flow:
+        case "import-masks" | "gc":
+            return {}
+        case "verify":
+            return {"deep": options.deep}
+        case "lineage":
+            return {"key": options.key} if options.key else {}
+    return {"profile": options.profile}
 
 
 def _run(flow: str, values: dict) -> None:
@@ -163,6 +185,36 @@ def _run(flow: str, values: dict) -> None:
                 from tasks.publish_plan import plan_rows
 
                 print_plan(plan_rows(plan(planned)))
+        case "gc":
+            chosen_age = GcConfig.model_validate(values)
+            with local_server():
+                from flows.gc import gc
+
+                print_garbage(gc(chosen_age))
+        case "verify":
+            closeness = VerifyConfig.model_validate(values)
+            with local_server():
+                from flows.verify import verify
+
+                looked = verify(closeness, return_state=True)
+                health: Any = looked.result(raise_on_failure=False)
+                if isinstance(health, BaseException):
+                    raise health
+                print_health(health)
+                if looked.is_failed():
+                    raise ValueError(looked.message)
+        case "lineage":
+            output = LineageConfig.model_validate(values)
+            with local_server():
+                from flows.lineage import lineage
+
+                print_lineage(lineage(output))
+        case "retry-rejected":
+            again = CurateConfig.model_validate(values)
+            with local_server():
+                from flows.retry_rejected import retry_rejected
+
+                print_retries(retry_rejected(again))
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 

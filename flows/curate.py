@@ -9,9 +9,10 @@ from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
 from tasks.mask_models import check_mask_models
 from tasks.mask_nouns import mask_nouns
 from tasks.parse_nouns import check_tagger, parse_nouns
-from tasks.prepare_source import prepare_source
+from tasks.prepare_source import Source, prepare_source
 from tasks.rank_captions import rank_captions
 from tasks.select_images import select_partitions
+from tasks.stage import Input
 from tasks.task_runner import TASK_RUNNER
 from tasks.write_shards import write_shards
 
@@ -32,7 +33,11 @@ def curate(config: CurateConfig = POCKET) -> CuratedSet:
     check_tagger(config)
     check_mask_models(config)
     source = prepare_source(config)
-    selected = select_partitions(source, config)
+    return ground(source, select_partitions(source, config), config)
+
+
+def ground(source: Source, selected: list[Input], config: CurateConfig) -> CuratedSet:
+    """The stages after the selection, for `curate` and `retry_rejected`."""
     ranked = rank_captions(source, selected, config)
     parsed = parse_nouns(ranked, config)
     grounded = mask_nouns(source, parsed, config)

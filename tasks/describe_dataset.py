@@ -11,7 +11,15 @@ from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import close_stage
-from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
+from tasks.stage import (
+    STAGE_OPTIONS,
+    Input,
+    Spec,
+    note_use,
+    open_store,
+    reuse_or_publish,
+    run_stage,
+)
 from tokencompose_core.store.content_store import Store
 
 DATASET_NAME = "dataset.json"
@@ -74,6 +82,7 @@ def read_dataset(key: str) -> list[Input]:
         ValueError: If the store has no such data set.
     """
     store = open_store()
+    note_use([key])
     manifest = store.find(key)
     if manifest is None or manifest.stage != DatasetSpec.stage:
         raise ValueError(

@@ -51,6 +51,8 @@ class CardSpec(Spec):
         stages: What became of the samples, stage by stage.
         rejections: Files of rejections with enough examples of every reason.
         settings: What is shown.
+        selected: The selection of this run; for its lineage, since an equal data set may have been
+            made from another one.
     """
 
     stage: ClassVar[str] = "card"
@@ -61,6 +63,7 @@ class CardSpec(Spec):
     stages: list[StageTotals]
     rejections: list[Input]
     settings: CardConfig
+    selected: tuple[Input, ...] = ()
 
     def parts(self) -> dict[str, Any]:
         """The data set, what was left out of it, and what is shown."""
@@ -135,7 +138,8 @@ def draw_card(spec: CardSpec) -> Manifest | State:
         facts = {name: value for name, value in figures.numbers.items() if value is not None}
         return {"num_in": num, "num_out": num, "facts": facts}
 
-    return reuse_or_publish(spec, write, {spec.dataset.key: spec.dataset.digest})
+    inputs = {made.key: made.digest for made in (spec.dataset, *spec.selected)}
+    return reuse_or_publish(spec, write, inputs)
 
 
 def _show(
@@ -205,6 +209,7 @@ def draw_dataset_card(
         stages=stages,
         rejections=_files_with_examples(manifests),
         settings=settings,
+        selected=tuple(Input.of(manifest) for manifest in by_stage.get("select", ())),
     )
     outcomes = run_stage(draw_card, [spec])
     path = store.path(outcomes[0].manifest, REPORT_NAME)

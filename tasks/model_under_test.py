@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
 from tasks.devices import Device, resolve_device
 from tasks.finetune_unet import MODEL_FOLDER
-from tasks.stage import Input, open_store
+from tasks.stage import Input, note_use, open_store
 from tokencompose_core.checkpoints.locate import identity, local_or_hub, require
 from tokencompose_core.store.content_store import Store
 
@@ -23,6 +23,7 @@ def _find_stored(stored: Any) -> Any:
     """What a key of the store stands for: the model of that fine-tuning."""
     if not isinstance(stored, str):
         return stored
+    note_use([stored])
     manifest = open_store().find(stored)
     if manifest is None or not manifest.names("model_index.json"):
         raise ValueError(

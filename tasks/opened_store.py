@@ -1,7 +1,7 @@
 """Which store a process works on."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -10,8 +10,9 @@ from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.digest_cache import DigestCache
 from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.store_error import StoreError
+from tokencompose_core.store.uses import record_use
 
-__all__ = ["StoreError", "open_digests", "open_store", "store_of_flow", "store_url"]
+__all__ = ["StoreError", "note_use", "open_digests", "open_store", "store_of_flow", "store_url"]
 
 _URL_OF_FLOW: ContextVar[str] = ContextVar("url_of_flow", default="")
 
@@ -55,6 +56,11 @@ def open_store() -> Store:
         check="digest" if check == "digest" else "size",
         cache_dir=Path(cache).absolute() if cache else None,
     )
+
+
+def note_use(keys: Sequence[str]) -> None:
+    """Say that a run asks for outputs, before it looks for them; `gc` then leaves them alone."""
+    record_use(open_store(), keys)
 
 
 @contextmanager

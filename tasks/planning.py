@@ -84,15 +84,16 @@ def planning() -> Iterator[list[StagePlan]]:
         outcomes: list[Outcome] = []
         missing: list[tuple[Cause, int]] = []
         for spec in specs:
-            manifest = store.find(spec.key)
+            key = spec.key  # models are looked up for it
+            manifest = store.find(key)
             if manifest is None:
                 sources = _inputs(spec)
-                images[spec.key] = sum(
+                images[key] = sum(
                     images[source.key] if source.key in images else _count_images(history, source)
                     for source in sources
                 )
-                missing.append((_explain(history, spec, sources), images[spec.key]))
-                outcomes.append(Outcome(_stand_in(history, spec), "Planned"))
+                missing.append((_explain(history, spec, key, sources), images[key]))
+                outcomes.append(Outcome(_stand_in(history, spec.stage, key), "Planned"))
             else:
                 outcomes.append(Outcome(manifest, "Stored"))
         found = [outcome.manifest for outcome in outcomes if outcome.state == "Stored"]
@@ -129,20 +130,20 @@ def _count_images(history: History, source: Input) -> int:
     return manifest.num_out
 
 
-def _explain(history: History, spec: Spec, sources: Sequence[Input]) -> Cause:
+def _explain(history: History, spec: Spec, key: str, sources: Sequence[Input]) -> Cause:
     if any(source.digest.startswith(_UNKNOWN) for source in sources):
         return Cause(UNKNOWN_INPUT)
     inputs = {source.key: source.digest for source in sources}
-    return explain_missing(history, spec.key, spec.parts(), inputs, spec.part_fields)
+    return explain_missing(history, key, spec.parts(), inputs, spec.part_fields)
 
 
-def _stand_in(history: History, spec: Spec) -> Manifest:
+def _stand_in(history: History, stage: str, key: str) -> Manifest:
     """What later stages are given in the place of an output that the store lacks."""
-    damaged = history.manifests.get(spec.key)
+    damaged = history.manifests.get(key)
     if damaged is not None:
         return damaged
-    digest = history.digests_read.get(spec.key, _UNKNOWN + spec.key)
-    return PlannedOutput(stage=spec.stage, key=spec.key, digest=digest, files=())
+    digest = history.digests_read.get(key, _UNKNOWN + key)
+    return PlannedOutput(stage=stage, key=key, digest=digest, files=())
 
 
 def _group(missing: Sequence[tuple[Cause, int]]) -> list[Reason]:

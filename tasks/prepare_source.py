@@ -53,6 +53,7 @@ class Source(BaseModel):
         images_dir: The image root.
         image_limits: Which images are taken.
         digest: Of everything that the selection reads.
+        made_from: The stored output in which it lies, if it does: its key and digest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +62,7 @@ class Source(BaseModel):
     images_dir: str
     image_limits: ImageLimits
     digest: str
+    made_from: dict[str, str] = {}
 
 
 class WorldSpec(Spec):
@@ -111,15 +113,16 @@ def prepare_source(config: CurateConfig | QualityConfig) -> Source:
             folder = open_store().path(manifest)
             captions = folder / WorldPaths.annotations / f"captions_{config.select.split}.json"
             files = VsrFiles(vsr_path=str(folder / WorldPaths.vsr), captions_paths=[str(captions)])
-            return _vsr_source(files, str(folder), config.select.split)
+            drawn = {manifest.key: manifest.digest}
+            return _vsr_source(files, str(folder), config.select.split, drawn)
         case VsrCocoSource() as settings:
             files = VsrFiles(**settings.model_dump(exclude={"kind", "images_dir"}))
-            return _vsr_source(files, settings.images_dir, config.select.split)
+            return _vsr_source(files, settings.images_dir, config.select.split, {})
         case _:
             return prepare_own_source(config.source)
 
 
-def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
+def _vsr_source(files: VsrFiles, images_dir: str, split: str, made_from: dict[str, str]) -> Source:
     STOP.clear()  # of a flow that was interrupted before, in the same process
     captions = [Path(path) for path in files.captions_paths]
     with open_digests() as digest, Progress("digest", None, "images") as progress:
@@ -134,7 +137,13 @@ def _vsr_source(files: VsrFiles, images_dir: str, split: str) -> Source:
             digest=digest,
             on_image=progress.advance,
         )
-    return Source(files=files, images_dir=images_dir, image_limits=ImageLimits(), digest=whole)
+    return Source(
+        files=files,
+        images_dir=images_dir,
+        image_limits=ImageLimits(),
+        digest=whole,
+        made_from=made_from,
+    )
 
 
 def prepare_own_source(settings: OwnSource) -> Source:

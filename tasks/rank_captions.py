@@ -116,9 +116,9 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
     return reuse_or_publish(spec, write, {spec.selected.key: spec.selected.digest})
 
 
-def rank_captions(source: Source, selected: list[Input], config: CurateConfig) -> list[Input]:
-    """Rank the captions of every partition."""
-    specs = [
+def rank_specs(source: Source, selected: list[Input], config: CurateConfig) -> list[RankSpec]:
+    """What the stage is given, a spec a partition."""
+    return [
         RankSpec(
             images_dir=source.images_dir,
             selected=part,
@@ -127,6 +127,10 @@ def rank_captions(source: Source, selected: list[Input], config: CurateConfig) -
         )
         for part in selected
     ]
-    outcomes = run_stage(rank_partition, specs)
+
+
+def rank_captions(source: Source, selected: list[Input], config: CurateConfig) -> list[Input]:
+    """Rank the captions of every partition."""
+    outcomes = run_stage(rank_partition, rank_specs(source, selected, config))
     close_stage(outcomes, config.caption_set, config.max_rejected_fraction)
     return [Input.of(outcome.manifest, RANKED_NAME) for outcome in outcomes]

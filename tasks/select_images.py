@@ -115,7 +115,8 @@ def select_from_source(spec: SelectSpec) -> Manifest | State:
             "rejected": dict(sorted(rejected.counts.items())),
         }
 
-    return reuse_or_publish(spec, write, {"source": spec.source.digest})
+    inputs = {"source": spec.source.digest, **spec.source.made_from}
+    return reuse_or_publish(spec, write, inputs)
 
 
 @contextmanager

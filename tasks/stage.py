@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
 from data_schemas.manifest import Manifest, check_file_name
-from tasks.opened_store import open_store, store_of_flow, store_url
+from tasks.opened_store import note_use, open_store, store_of_flow, store_url
 from tasks.progress import STOP, Progress, stop_if_asked
 from tasks.quiet import hush_libraries
 from tasks.task_runner import check_slot, runs_elsewhere
@@ -219,6 +219,7 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     planner = PLANNER.get()
     if planner is not None and not specs[0].decides_partitions:
         return planner(specs)
+    note_use([spec.key for spec in specs])
     store = open_store()
     STOP.clear()
     outcomes = []

@@ -35,8 +35,10 @@ def test_deployments_name_flows_and_parameters_that_exist(deployment):
         parameters["dataset"] = "dataset-v1-0"
     if flow.name == "compare":
         parameters["b"] = {"label": "own", "name": "pocket:stable_diffusion"}
+    if flow.name == "lineage":
+        parameters["config"] = {"key": "dataset-v1-0"}
     config = flow.validate_parameters(parameters)["config"]
-    if flow.name != "import-masks":  # which has no profiles
+    if hasattr(config, "profile"):
         assert config.profile == deployment["name"]
     assert deployment["description"]
 
@@ -44,7 +46,10 @@ def test_deployments_name_flows_and_parameters_that_exist(deployment):
 def test_every_flow_and_profile_has_a_deployment():
     deployed = {(load(d["entrypoint"]).name, d["name"]) for d in DEPLOYMENTS}
     flows = ("curate", "plan", "finetune", "evaluate", "compare", "ablate", "reproduce")
-    assert {(flow, profile) for flow in flows for profile in ("pocket", "paper")} <= deployed
+    own = {
+        (flow, profile) for flow in (*flows, "retry-rejected") for profile in ("pocket", "paper")
+    }
+    assert own | {(flow, "default") for flow in ("gc", "verify", "lineage")} <= deployed
 
 
 def test_server_refuses_a_misspelt_parameter_before_a_run_starts():

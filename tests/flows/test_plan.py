@@ -51,8 +51,11 @@ def plan_and_run(config: CurateConfig) -> Run:
 
 
 def files(drawn: DrawnSet) -> dict[str, int]:
+    """All but the notes of uses, of which there is one more if midnight has passed."""
     return {
-        str(path): path.stat().st_mtime_ns for path in drawn.store_dir.rglob("*") if path.is_file()
+        str(path): path.stat().st_mtime_ns
+        for path in drawn.store_dir.rglob("*")
+        if path.is_file() and path.parent.parent.name != "used"
     }
 
 

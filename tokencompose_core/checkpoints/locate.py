@@ -43,11 +43,9 @@ def locate(name: str) -> Path | None:
         except ValueError as error:
             raise ValueError(f"model {name!r}: {error}; give a model by its path") from error
     if colon and scheme == "pocket":
-        return _existing(
-            Path(str(resources.files("tokencompose_core"))) / "pocket/models" / rest, name
-        )
+        return _existing(_package("tokencompose_core") / "pocket/models" / rest, name)
     if colon and scheme == "groundingdino":
-        return _existing(Path(str(resources.files("groundingdino"))) / "config" / rest, name)
+        return _existing(_package("groundingdino") / "config" / rest, name)
     path = Path(name)
     return path if path.exists() else None
 
@@ -94,6 +92,11 @@ def identity(name: str, revision: str = "") -> str:
     if path is None:
         return f"{name}@{revision or 'main'}"
     return _content_digest(path.resolve())
+
+
+@cache
+def _package(name: str) -> Path:
+    return Path(str(resources.files(name)))
 
 
 @cache

@@ -24,11 +24,14 @@ from tokencompose_core.store.keys import (
     file_digest,
     files_digest,
 )
-from tokencompose_core.store.scratch import scratch_dir
+from tokencompose_core.store.scratch import scratch_dir, sync
 from tokencompose_core.store.store_error import explain_failures, write_into
 
 _LOGGER = logging.getLogger(__name__)
 MANIFEST_NAME = "manifest.json"
+UNFINISHED = "unfinished"
+LOGS = "logs"
+WRITING = ".writing-"
 Check = Literal["size", "digest"]
 # They have no folders, and what would make one makes a bucket of a misspelt name.
 _OBJECT_STORES = {"s3", "gs", "abfs"}
@@ -200,20 +203,23 @@ class Store:
     @property
     def digests_path(self) -> Path:
         """Where digests of files outside the store are remembered, on this machine."""
-        return (Path(self.root) if self.is_local else self.cache_dir) / "digests.sqlite"
+        return self.local_dir / "digests.sqlite"
+
+    @property
+    def local_dir(self) -> Path:
+        """Where this machine keeps what is no output: checkpoints, logs, copies for reading."""
+        return Path(self.root) if self.is_local else self.cache_dir
 
     def work_dir(self, key: str) -> Path:
         """A local folder for checkpoints of unfinished work under this key; kept between tries."""
-        root = Path(self.root) if self.is_local else self.cache_dir
-        folder = root / "unfinished" / key
-        with explain_failures(str(root), "written"):
+        folder = self.local_dir / UNFINISHED / key
+        with explain_failures(str(self.local_dir), "written"):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def log_dir(self, key: str) -> Path:
         """A local folder for what trackers write while the output under this key is made."""
-        root = Path(self.root) if self.is_local else self.cache_dir
-        return root / "logs" / key
+        return self.local_dir / LOGS / key
 
     def clear_work_dir(self, key: str) -> None:
         """Remove the checkpoints of finished work."""
@@ -238,17 +244,18 @@ class Store:
             return TemporaryDirectory(prefix="tokencompose-")
         Path(self.root).mkdir(parents=True, exist_ok=True)
         # The same file system as the entry's place, or the rename would be a copy.
-        return scratch_dir(Path(self.root), ".writing-")
+        return scratch_dir(Path(self.root), WRITING)
 
     def _rename_into_place(self, folder: Path, manifest: Manifest) -> Manifest:
         target = Path(self.root) / manifest.key
         for path in [*folder.rglob("*"), folder]:
-            _sync(path)
+            sync(path)
         if target.exists():
             existing = self.find(manifest.key)
             if existing is not None:
                 return existing
-            os.rename(target, folder.parent / "damaged")
+            with suppress(FileNotFoundError):  # somebody has just removed it
+                os.rename(target, folder.parent / "damaged")
         try:
             os.rename(folder, target)
         except OSError:
@@ -256,7 +263,7 @@ class Store:
             if existing is None:
                 raise
             return existing
-        _sync(Path(self.root))
+        sync(Path(self.root))
         return manifest
 
     def _upload(self, folder: Path, manifest: Manifest) -> Manifest:
@@ -287,12 +294,3 @@ class Store:
                 return hashlib.file_digest(stream, "sha256").hexdigest() != file.sha256
         except FileNotFoundError:
             return True
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that a power cut cannot undo the rename's promise."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

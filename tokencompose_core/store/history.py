@@ -51,7 +51,14 @@ class History:
 
     def of_stage(self, stage: str) -> list[Manifest]:
         """The manifests of a stage, the newest last."""
-        return [manifest for manifest in self.manifests.values() if manifest.stage == stage]
+        return self._by_stage.get(stage, [])
+
+    @cached_property
+    def _by_stage(self) -> dict[str, list[Manifest]]:
+        stages: dict[str, list[Manifest]] = {}
+        for manifest in self.manifests.values():
+            stages.setdefault(manifest.stage, []).append(manifest)
+        return stages
 
     @cached_property
     def digests_read(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from data_schemas.manifest import StoredFile
 
 _BLOCK = 1 << 20
+_KEY = re.compile(r"[a-z][a-z0-9_-]*-v\d+-[0-9a-f]{32}")
 
 
 def canonical_json(value: Any) -> str:
@@ -40,6 +42,11 @@ def split_key(key: str) -> tuple[str, int]:
     """Stage and version of a key that `make_key` made."""
     stage, version, _ = key.rsplit("-", 2)
     return stage, int(version.removeprefix("v"))
+
+
+def is_key(name: str) -> bool:
+    """Whether `make_key` could have made a name: what else lies in a store is no output."""
+    return _KEY.fullmatch(name) is not None
 
 
 def text_digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Folders for work that does not outlive its process."""
+"""Folders for work that does not outlive its process, and what is to outlive a power cut."""
 
 import fcntl
 import os
@@ -37,6 +37,18 @@ def scratch_dir(parent: Path, prefix: str = "") -> Iterator[Path]:
         os.close(descriptor)
 
 
+def is_abandoned(folder: Path) -> bool:
+    """Whether no process works in a `...locked-...` folder any more."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _remove_unless_locked(folder: Path) -> None:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -55,3 +67,12 @@ def _lock(descriptor: int) -> bool:
     except OSError:  # another process has it, or there are no locks here
         return False
     return True
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a power cut cannot undo the rename's promise."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,42 @@
+"""Try again what was left out of a caption set."""
+
+from prefect import flow
+
+from data_schemas.configs.curate_config import CurateConfig
+from flows.curate import ground
+from tasks.mask_models import check_mask_models
+from tasks.parse_nouns import check_tagger
+from tasks.prepare_source import prepare_source
+from tasks.retry_rejected import (
+    RetriedSet,
+    find_left_out,
+    forget_ranked,
+    forget_selection,
+    publish_retries,
+)
+from tasks.select_images import select_partitions
+from tasks.task_runner import TASK_RUNNER
+
+POCKET = CurateConfig.load("pocket")
+
+
+@flow(
+    name="retry-rejected",
+    flow_run_name="retry-rejected {config.caption_set} ({config.profile})",
+    task_runner=TASK_RUNNER,
+)
+def retry_rejected(config: CurateConfig = POCKET) -> RetriedSet:
+    """Run `curate` again, and look again at images that were left out though their files are good.
+
+    Returns:
+        The data set, and what became of everything that was left out, by reason.
+    """
+    check_tagger(config)
+    check_mask_models(config)
+    found = find_left_out(config)
+    source = prepare_source(config)
+    forget_selection(source, config, found)
+    selected = select_partitions(source, config)
+    forget_ranked(source, selected, config, found)
+    curated = ground(source, selected, config)
+    return publish_retries(found, source, selected, curated, config)

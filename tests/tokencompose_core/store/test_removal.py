@@ -1,0 +1,144 @@
+"""Removal is whole or not at all, and spares what a run has just asked for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.tokencompose_core.store.hand_made_store import entries_of, publish, publish_chain
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.leftovers import find_leftovers, remove_leftover
+from tokencompose_core.store.removal import remove_entries
+from tokencompose_core.store.scratch import scratch_dir
+from tokencompose_core.store.survey import Condition
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path) -> Store:
+    if request.param == "local":
+        return Store(str(tmp_path / "store"), check="digest")
+    return Store(f"memory://{uuid.uuid4().hex}", check="digest", cache_dir=tmp_path / "cache")
+
+
+def test_removed_entries_leave_nothing_and_can_be_made_again(store):
+    first, second = publish_chain(store, "a", "b")
+    assert remove_entries(store, [second.key, "mask-v1-gone"]) in (
+        [second.key],
+        [second.key, "mask-v1-gone"],
+    )
+    assert list(entries_of(store)) == [first.key]
+    assert not store.filesystem.exists(f"{store.root}/{second.key}")
+    publish(store, "b", inputs={first.key: first.digest})
+    assert store.find(second.key) is not None
+
+
+def test_what_is_asked_for_meanwhile_is_put_back_whole(store):
+    first, second, third = publish_chain(store, "a", "b", "c")
+    seen = []
+
+    def in_use() -> set[str]:
+        seen.extend(store.find(m.key) for m in (first, second, third))
+        return {first.key, second.key}
+
+    assert remove_entries(store, [third.key, second.key, first.key], in_use) == [third.key]
+    assert seen == [None, None, None]
+    assert store.find(first.key) == first
+    assert store.find(second.key) == second
+    assert store.find(third.key) is None
+
+
+def test_entry_made_anew_while_it_was_hidden_stays(store):
+    manifest = publish(store, "a")
+
+    def in_use() -> set[str]:
+        publish(store, "a")
+        return {manifest.key}
+
+    remove_entries(store, [manifest.key], in_use)
+    assert store.find(manifest.key) is not None
+
+
+REMOVER = """
+import sys, time
+from tokencompose_core.store import removal
+from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.survey import list_keys
+
+store = Store(sys.argv[1])
+print("ready", flush=True)
+for key in list_keys(store):
+    removal.remove_entries(store, [key], lambda: time.sleep(0.002) or ())
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05, 0.1])
+def test_killed_removal_leaves_a_valid_store(tmp_path: Path, seconds: float):
+    store = Store(str(tmp_path), check="digest")
+    made = [publish(store, str(number)) for number in range(60)]
+    child = subprocess.Popen(
+        [sys.executable, "-c", REMOVER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(seconds)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    left = entries_of(store)
+    assert 0 < len(left) <= len(made)
+    assert all(entry.condition is Condition.WHOLE for entry in left.values())
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    for leftover in find_leftovers(store, left, now=later, older_than=timedelta(days=1)):
+        remove_leftover(leftover)
+    assert {path.name for path in tmp_path.iterdir()} == set(left)
+    for manifest in made:
+        assert publish(store, manifest.parts["name"]) == manifest
+
+
+def test_leftovers_go_by_lock_or_age(tmp_path: Path):
+    store = Store(str(tmp_path))
+    stored = publish(store, "a")
+    now = datetime.now(UTC)
+    month = (now - timedelta(days=31)).timestamp()
+    two_days = (now - timedelta(days=2)).timestamp()
+
+    def lay(name: str, changed: float) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+        for one in (path, path.parent):
+            os.utime(one, (changed, changed))
+        return path
+
+    killed = lay(".writing-locked-1/x", now.timestamp()).parent
+    lay(".writing-new-1/x", two_days)
+    unlocked = lay(".writing-new-2/x", month).parent
+    finished = lay(f"unfinished/{stored.key}/step-1", two_days).parent
+    given_up = lay("unfinished/finetune-v3-0/step-1", month).parent
+    lay("unfinished/finetune-v3-1/step-1", two_days)
+    waiting = lay("unfinished/rows/1.sqlite", two_days)
+    lay("unfinished/rows/2.sqlite", now.timestamp())
+    reader = lay("unfinished/rows/locked-1/rows.sqlite", now.timestamp()).parent
+    logs = lay("logs/finetune-v3-2/events", month).parent
+    lay(f"logs/{stored.key}/events", month)
+    with scratch_dir(tmp_path, ".removing-") as working:
+        (working / "x").write_bytes(b"1")
+        found = find_leftovers(store, [stored.key], now=now, older_than=timedelta(days=30))
+        expected = {killed, unlocked, finished, given_up, waiting, reader, logs}
+        assert {leftover.path for leftover in found} == expected
+        assert {leftover.num_bytes for leftover in found} == {5}
+        for leftover in found:
+            remove_leftover(leftover)
+        assert (working / "x").is_file()
+    assert not any(path.exists() for path in expected)
+    again = find_leftovers(store, [stored.key], now=now, older_than=timedelta(days=30))
+    assert again == []
