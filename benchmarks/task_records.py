@@ -37,13 +37,13 @@ from prefect.client.schemas.objects import State
 
 from data_schemas.manifest import Manifest
 from tasks.stage import (
-    ONE_AT_A_TIME,
     STAGE_OPTIONS,
     Spec,
     open_store,
     reuse_or_publish,
     run_stage,
 )
+from tasks.task_runner import ONE_AT_A_TIME
 from tokencompose_core.store.content_store import Store
 
 CAPTIONS = 4526  # of the released set
