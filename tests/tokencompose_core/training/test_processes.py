@@ -132,7 +132,7 @@ def test_training_that_hangs_is_timed_out_and_resumed_to_the_same_weights(tmp_pa
                     train_and_hang_once, arguments, 1, steps.append, timeout_seconds=seconds
                 )
     assert 3 in steps
-    assert newest_step(tmp_path / "child") == 2
+    assert newest_step(tmp_path / "child/run") == 2
     steps.clear()
     run_processes(train_and_hang_once, arguments, 1, steps.append, timeout_seconds=300)
     assert steps == [3, 4]
