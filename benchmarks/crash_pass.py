@@ -69,8 +69,8 @@ class Row:
     moment: Moment
     stage: str
     since: float
-    run: Run
-    whole: dict[str, Manifest]
+    run: Run = field(repr=False)
+    whole: dict[str, Manifest] = field(repr=False)
     again: int = 0
     identical: bool = False
     settled: Settled = UNKNOWN
@@ -126,15 +126,14 @@ class Pass:
 
     def run(self, moments: Sequence[Moment]) -> list[Row]:
         """Let things happen, then let the flow end; prints and returns a row for each moment."""
-        complete = False
         try:
             with small_disk(self.folder) as self.has_own_disk:
                 self._fill(moments)
-                complete = set(read_entries(self.store)) == set(self.calm)
+                if set(read_entries(self.store)) != set(self.calm):
+                    raise RuntimeError(f"{self.folder} does not hold what the undisturbed run made")
         finally:
             self._settle()
             for row in self.rows:
-                row.identical = row.identical and complete
                 print(row.line(), flush=True)
         return self.rows
 
@@ -145,7 +144,8 @@ class Pass:
                 print(f"{'':19}disk full: skipped, as only root may mount a small disk")
                 continue
             self.rows.append(self._strike(moment))
-            print(f"{time.strftime('%X')} {moment} {self.rows[-1].stage}", file=sys.stderr)
+            # For whoever waits: the row before is known but for its states.
+            print(f"{time.strftime('%X')} {moment}", *self.rows[-2:-1], sep="\n", file=sys.stderr)
         if first_missing(self.store, self.spans, self.harmed) < len(self.spans):
             self._start_unless_under_way()
         state = self.runs[-1].wait_for_end(RUN_SECONDS)

@@ -3,8 +3,9 @@
 import os
 import signal
 import time
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,11 @@ class Run:
 
     own: OwnPrefect
     id: str
-    _pids: list[int] = field(default_factory=list)
 
     def state(self) -> dict[str, Any]:
         """The state that the server shows now."""
-        answer = httpx.get(f"{self.own.api}/flow_runs/{self.id}", timeout=60)
-        answer.raise_for_status()
-        return answer.json()["state"]
+        found = self.own.post("flow_runs/filter", {"flow_runs": {"id": {"any_": [self.id]}}})
+        return found[0]["state"]
 
     def is_final(self) -> bool:
         """Whether the server takes it for ended; an absent server knows of no end."""
@@ -105,6 +104,8 @@ def start_run(own: OwnPrefect, deployment: str, config: dict[str, Any], store: P
             "parameters": {"config": config},
             "job_variables": {"env": environment},
             "state": {"type": "SCHEDULED"},
+            # Asked twice, the server makes one run.
+            "idempotency_key": uuid.uuid4().hex,
         },
     )
     return Run(own, made["id"])

@@ -115,14 +115,22 @@ class OwnPrefect:
             return False
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Ask the server.
+        """Ask the server, again if it is busy.
 
         Raises:
-            HTTPError: If it says no.
+            HTTPError: If it says no, or has nothing to say for minutes.
         """
-        answer = httpx.post(f"{self.api}/{path}", json=body, timeout=60)
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                answer = httpx.post(f"{self.api}/{path}", json=body, timeout=60)
+                answer.raise_for_status()
+                return answer.json() if answer.content else None
+            except httpx.HTTPError as error:
+                said = getattr(error, "response", None)
+                if time.monotonic() > deadline or (said and said.status_code < 500):
+                    raise
+            time.sleep(2)
 
     def read_all(self, kind: str, **filters: Any) -> list[dict[str, Any]]:
         """All runs of a kind, "flow_runs" or "task_runs"."""
