@@ -17,7 +17,8 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.evaluation_records import ScoredImage
 from data_schemas.manifest import Manifest
 from data_schemas.results import MultiGenResult
-from tasks.cards import close_stage, link_to_report
+from tasks.cards import close_stage
+from tasks.links import link_to_report
 from tasks.model_under_test import ModelUnderTest
 from tasks.score_images import IMAGES_TABLE_NAME, BenchmarkScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
@@ -283,11 +284,8 @@ def compare_variants(
     manifest = outcomes[0].manifest
     path = open_store().path(manifest, REPORT_NAME)
     tables = json.loads(open_store().path(manifest, TABLES_NAME).read_text("utf-8"))
-    close_stage(
-        outcomes,
-        config.curate.caption_set,
-        note="\n\n".join([link_to_report(path), *(_markdown(*item) for item in tables.items())]),
-    )
+    lines = [link_to_report(manifest, path), *(_markdown(*item) for item in tables.items())]
+    close_stage(outcomes, config.curate.caption_set, note="\n\n".join(lines))
     return Ablation(tables=tables, report_path=str(path))
 
 
