@@ -74,10 +74,10 @@ def _changed_settings(
 ) -> list[str]:
     """What differs from the most similar candidate, as `mask.box_threshold 0.25 -> 0.3`."""
     stage, version = split_key(key)
-    new = _settings(stage, json.loads(canonical_json(parts)), digests, fields)
+    new = settings_of(stage, json.loads(canonical_json(parts)), digests, fields)
     nearest, most = candidates[-1], (-1, False)
     for manifest in candidates:
-        old = _settings(stage, manifest.parts, digests, fields)
+        old = settings_of(stage, manifest.parts, digests, fields)
         alike = (
             sum(old.get(n) == v for n, v in new.items()),
             split_key(manifest.key)[1] == version,
@@ -89,9 +89,9 @@ def _changed_settings(
     if earlier_version != version:
         changes.append(f"version of the stage {earlier_version} -> {version}")
     if nearest.parts:
-        old = _settings(stage, nearest.parts, digests, fields)
+        old = settings_of(stage, nearest.parts, digests, fields)
         changes += [
-            f"{name} {_show(old.get(name))} -> {_show(new.get(name))}"
+            f"{name} {show_setting(old.get(name))} -> {show_setting(new.get(name))}"
             for name in sorted({*old, *new})
             if old.get(name) != new.get(name)
         ]
@@ -133,13 +133,20 @@ def _rows(history: History, inputs: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _settings(
+def settings_of(
     stage: str,
     parts: Mapping[str, Any],
     digests: AbstractSet[str],
     fields: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
-    """The parts that are no input, by the names of their config fields."""
+    """The parts that are no input, by the names of their config fields.
+
+    Args:
+        stage: The stage.
+        parts: What decided a key of it.
+        digests: Of its inputs.
+        fields: As in `explain_missing`.
+    """
     settings: dict[str, Any] = {}
     for part, value in parts.items():
         elements = value if isinstance(value, list) else [value]
@@ -155,7 +162,7 @@ def _settings(
     return settings
 
 
-def _show(value: Any) -> str:
+def show_setting(value: Any) -> str:
     """A setting in few characters; of a digest the beginning."""
     if value is None:
         return "not set"
