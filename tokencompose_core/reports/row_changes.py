@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from data_schemas.records import IndexedCaption, IndexedPhrase
 from data_schemas.rejections import PHRASE_REASONS, Rejection
 from tokencompose_core.reports.dataset_figures import read_batches
 from tokencompose_core.store.keys import canonical_json, text_digest
+from tokencompose_core.store.tables import read_rows_of
 
 _COLUMNS = ("key", "image_sha256", "caption", "phrases")
 _DIGEST_CHARACTERS = 16
@@ -47,16 +46,14 @@ def read_indexed(paths: Iterable[Path], keys: Collection[str]) -> dict[str, Inde
     return {
         row["key"]: IndexedCaption.model_validate(row)
         for path in paths
-        for row in pq.read_table(path, filters=[("key", "in", sorted(keys))]).to_pylist()
+        for row in read_rows_of(path, keys)
     }
 
 
 def read_reasons(paths: Iterable[Path], keys: Collection[str]) -> dict[str, Rejection]:
     """Why samples were left out, by their keys; what cost a phrase only does not count."""
     rejections = (
-        Rejection.model_validate(row)
-        for path in paths
-        for row in pq.read_table(path, filters=[("key", "in", sorted(keys))]).to_pylist()
+        Rejection.model_validate(row) for path in paths for row in read_rows_of(path, keys)
     )
     return {found.key: found for found in rejections if found.reason not in PHRASE_REASONS}
 

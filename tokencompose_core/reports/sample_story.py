@@ -4,8 +4,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from data_schemas.records import (
     GroundedCaption,
     IndexedCaption,
@@ -14,6 +12,7 @@ from data_schemas.records import (
     SelectedImage,
 )
 from data_schemas.rejections import PHRASE_REASONS, Rejection
+from tokencompose_core.store.tables import read_rows_of
 
 Tables = Iterable[tuple[str, Path]]
 """Tables of a stage, each with the key of the output that holds it."""
@@ -69,7 +68,7 @@ def tell_stories(
     stories = {key: SampleStory(key) for key in keys}
     for stage, own in tables.items():
         for output, path in own:
-            for row in _rows(path, keys):
+            for row in read_rows_of(path, keys):
                 story = stories[row["key"]]
                 story.outputs[stage] = output
                 match stage:
@@ -84,12 +83,8 @@ def tell_stories(
                     case "shard":
                         story.indexed = IndexedCaption.model_validate(row)
     for output, path in rejections:
-        for row in _rows(path, keys):
+        for row in read_rows_of(path, keys):
             rejection = Rejection.model_validate(row)
             stories[row["key"]].rejections.append(rejection)
             stories[row["key"]].outputs.setdefault(rejection.stage, output)
     return stories
-
-
-def _rows(path: Path, keys: Collection[str]) -> list[dict]:
-    return pq.read_table(path, filters=[("key", "in", sorted(keys))]).to_pylist()
