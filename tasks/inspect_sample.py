@@ -201,27 +201,33 @@ def _captions(story: "SampleStory") -> Iterator[str]:
 
 def _phrases(story: "SampleStory") -> Iterator[str]:
     """Noun phrases with what was found for them, in the colours of their masks."""
-    from tokencompose_core.reports.paint_masks import colour_of
+    from tokencompose_core.reports.paint_masks import colour_name_of
 
     why = {r.detail: str(r.reason) for r in story.rejections if r is not story.lost}
     rows = []
     if story.indexed is not None:
         for number, phrase in enumerate(story.indexed.phrases[:_MOST_PHRASES]):
-            colour = "#{:02x}{:02x}{:02x}".format(*colour_of(number))
             name = plain_text(phrase.text)
             if phrase.mask is None:
-                rows.append((name, "", "", "no mask", why.pop(phrase.text, "")))
+                rows.append((name, "none", "", "", "", why.pop(phrase.text, "")))
                 continue
             score = "" if phrase.score is None else f"{phrase.score:.3f}"
             box = ", ".join(f"{side:.0f}" for side in phrase.boxes[0]) if phrase.boxes else ""
             boxes = f"{box} and {len(phrase.boxes) - 1} more" if len(phrase.boxes) > 1 else box
             share = "" if phrase.mask_share is None else f"{100 * phrase.mask_share:.1f} %"
-            rows.append((f'<b style="color: {colour}">{name}</b>', score, boxes, share, ""))
+            rows.append((f"**{name}**", colour_name_of(number), share, score, boxes, ""))
     elif story.parsed is not None:
         rows += [
-            (plain_text(phrase.text), "", "", "no mask", why.pop(phrase.text, ""))
+            (plain_text(phrase.text), "none", "", "", "", why.pop(phrase.text, ""))
             for phrase in story.parsed.phrases[:_MOST_PHRASES]
         ]
-    rows += [(plain_text(text), "", "", "no mask", reason) for text, reason in why.items()]
-    columns = ("noun phrase", "score", "box in pixels", "of the image", "left out because of")
+    rows += [(plain_text(text), "none", "", "", "", reason) for text, reason in why.items()]
+    columns = (
+        "noun phrase",
+        "mask",
+        "of the image",
+        "score",
+        "box in pixels",
+        "left out because of",
+    )
     yield from table(columns, rows[:_MOST_PHRASES])

@@ -29,7 +29,7 @@ def link_to_report(manifest: Manifest, path: Path) -> str:
 def link_to_output(key: str) -> str:
     """A key of the store, linked to its manifest if that is served."""
     url = _url(key, MANIFEST_NAME)
-    return f"[`{key}`]({url})" if url else f"`{key}`"
+    return f"[{key}]({url})" if url else f"`{key}`"
 
 
 def link_to_maker(manifest: Manifest) -> str:

@@ -1,26 +1,25 @@
 """Texts of strangers inside the markdown of cards."""
 
+import re
 from collections.abc import Iterable, Sequence
+from html import escape
 
 MOST_CHARACTERS = 200
 # Pictures of control characters, which browsers drop or break lines at.
 _VISIBLE = {code: 0x2400 + code for code in range(32)} | {127: 0x2421}
-_PLAIN = frozenset(" ,;/")
+_MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:@$])")
 
 
 def plain_text(text: str, most: int = MOST_CHARACTERS) -> str:
-    """A text that markdown and HTML show as it is: no mark-up, no link, one line.
+    """A text that markdown shows as it is: no mark-up, no link, one line, also within a table.
 
     Args:
         text: Any text.
         most: A longer one is cut here.
     """
     shown = (text if len(text) <= most else text[:most] + "…").translate(_VISIBLE)
-    # As character references, which mean nothing to markdown, within a table or outside of one.
-    return "".join(
-        character if character.isalnum() or character in _PLAIN else f"&#{ord(character)};"
-        for character in shown
-    )
+    # Prefect's UI knows backslashes and these three references, and shows any other as it stands.
+    return _MARKUP.sub(r"\\\1", escape(shown, quote=False))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
