@@ -28,7 +28,7 @@ _SPECS = (SelectSpec, RankSpec, ParseSpec, MaskSpec, ImportSpec, ShardSpec)
 _FIELDS = {spec.stage: spec.part_fields for spec in _SPECS}
 _NO_VERSION = {"created", "flow_run"}
 _MOST_EXAMPLES = 10
-_MOST_WORDS = 500
+_MOST_CHANGES = 4
 
 
 class SetChanges(BaseModel):
@@ -109,6 +109,12 @@ def _changed_settings(
     before: Mapping[str, Sequence[Manifest]], after: Mapping[str, Sequence[Manifest]]
 ) -> Iterator[tuple[str, str, str]]:
     for stage in dict.fromkeys([*before, *after]):
+        both = [*before.get(stage, ()), *after.get(stage, ())]
+        if not all(manifest.parts for manifest in both):
+            # Of an earlier release; what both data sets share cannot differ.
+            if {m.key for m in before.get(stage, ())} != {m.key for m in after.get(stage, ())}:
+                yield f"{stage}, all settings", "not recorded by an earlier release", ""
+            continue
         old, new = _settings(before.get(stage, ())), _settings(after.get(stage, ()))
         for name in dict.fromkeys([*old, *new]):
             if old.get(name) != new.get(name):
@@ -161,14 +167,18 @@ def _changed_rows(
         rows.append((key, "removed", said))
     rows_before, rows_after = read_indexed(old, keys["changed"]), read_indexed(new, keys["changed"])
     for key in keys["changed"]:
-        rows.append((key, "changed", "; ".join(describe_change(rows_before[key], rows_after[key]))))
+        said = describe_change(rows_before[key], rows_after[key])
+        # One a row: the UI does not break long lines.
+        rows += [(key, "changed", one) for one in said[:_MOST_CHANGES]]
+        if len(said) > _MOST_CHANGES:
+            rows.append((key, "changed", f"and {len(said) - _MOST_CHANGES} more"))
     counts = {
         "added": len(changes.added),
         "removed": len(changes.removed),
         "changed": len(changes.changed),
     }
     lines = [", ".join(f"{count} {what}" for what, count in counts.items()) + ".", ""]
-    cells = [(plain_text(key), what, plain_text(said, _MOST_WORDS)) for key, what, said in rows]
+    cells = [(plain_text(key), what, plain_text(said)) for key, what, said in rows]
     return [*lines, *table(("sample", "", "how"), cells)], counts
 
 

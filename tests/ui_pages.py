@@ -44,7 +44,7 @@ class Site:
         self.problems: list[str] = []
         self.page: Page = browser.new_page(viewport={"width": 1280, "height": height})
         self.page.set_default_timeout(_MILLISECONDS)
-        self.page.on("console", lambda message: self._note(message))
+        self.page.on("console", lambda message: self.note(message))
         self.page.on("pageerror", lambda error: self.problems.append(f"{self.page.url}: {error}"))
         self.page.on("dialog", lambda dialog: self._refuse(dialog))
 
@@ -83,7 +83,8 @@ class Site:
         self.page.wait_for_timeout(1500)  # what moves comes to rest
         self.page.screenshot(path=path, type="jpeg", quality=70, full_page=full)
 
-    def _note(self, message) -> None:
+    def note(self, message) -> None:
+        """Keep an error of a page's console, unless it is one of the UI's own."""
         address = message.location.get("url", "")
         if message.type == "error" and not any(part in address for part in _NOT_OURS):
             self.problems.append(f"{message.text} ({address})")

@@ -17,7 +17,7 @@ from tasks.publish_changes import SetChanges
 from tests.flows.conftest import Base, DrawnSet
 from tests.shown_markdown import shown
 
-HOSTILE = "nice | <img src=x onerror=alert(1)> [day](javascript:1)"
+HOSTILE = "900 | <img src=x onerror=alert(1)> [day](javascript:1).jpg"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def newest_artifact(key: str) -> str:
 def scene(base: Base, tmp_path_factory: pytest.TempPathFactory):
     drawn = base.drawn.copy_to(tmp_path_factory.mktemp("scene") / "set")
     (drawn.folder / "005.jpg").write_bytes((drawn.folder / "005.jpg").read_bytes()[:2500])
-    drawn.rows[7]["caption"] = [HOSTILE]
-    drawn.rows.append({"img_path": "900.jpg", "caption": ["A cat that is nowhere."]})
+    drawn.rows[7]["caption"] = ["Very nice."]
+    drawn.rows.append({"img_path": HOSTILE, "caption": ["A cat that is nowhere."]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOKENCOMPOSE_STORE", str(drawn.store_dir))
         relaxed = {"max_rejected_fraction": 0.5, "mask": {"box_threshold": 0.4}}
@@ -70,7 +70,7 @@ def test_changes_name_settings_samples_and_counts(scene: Scene):
     assert text == shown(newest_artifact("changes-drawn"))
     assert "| mask.box_threshold | 0.25 | 0.4 |" in text
     assert "| 005 | removed | rank: image-unreadable" in text
-    assert "| 007 | removed | parse: no-noun (nice | <img" in text
+    assert "| 007 | removed | parse: no-noun (Very nice.)" in text
     assert "| **select** | **image-missing** | **0** | **1** |" in text
     assert "| **parse** | **no-noun** | **0** | **1** |" in text
     assert "| select | out | 40 | 40 |" in text
@@ -122,8 +122,8 @@ def test_the_other_way_round_and_packages(scene: Scene):
     ("sample", "fate", "said"),
     [
         ("005", "left out by rank: image-unreadable", "whose pixels cannot be decoded"),
-        ("007.jpg", "left out by parse: no-noun", HOSTILE),
-        ("900", "left out by select: image-missing", "No such file"),
+        ("007.jpg", "left out by parse: no-noun", "What exactly: Very nice."),
+        ("900 |", "left out by select: image-missing", f"No such file. What exactly: {HOSTILE}"),
         ("003", "in the data set", "| CLIP score |"),
     ],
 )
@@ -142,9 +142,8 @@ def test_masks_scores_and_all_captions_are_shown(scene: Scene):
     text = shown((inspect_sample("003"), newest_artifact("inspect-drawn"))[1])
     for caption in scene.drawn.rows[3]["caption"]:
         assert caption in text
-    assert re.search(
-        r"^\| \*\*[a-z ]+\*\* \| blue \| [0-9.]+ % \| 0\.\d+ \| \d+, ", text, re.MULTILINE
-    )
+    phrase = r"^\| \*\*[a-z ]+\*\* \| [a-z]+ \| [0-9.]+ % \| 0\.\d+ \| \d+, \d+, \d+, \d+ "
+    assert re.search(phrase, text, re.MULTILINE)
     for stage in ("select", "rank", "parse", "mask", "shard"):
         assert any(line.startswith(f"| {stage} | `{stage}-v") for line in text.splitlines())
     assert "(/runs/flow-run/" in text
@@ -163,7 +162,7 @@ def test_words_are_found_in_captions_and_at_most_five_are_shown(scene: Scene):
 
 
 def test_what_is_not_there_is_refused_with_what_is_near(scene: Scene):
-    with pytest.raises(ValueError, match=r"similar: \['005\.jpg'"):
+    with pytest.raises(ValueError, match=r"similar: \['0\d5\.jpg'"):
         inspect_sample("05.jpgg")
     with pytest.raises(ValueError, match="It has data sets of drawn"):
         inspect_sample("003", "nowhere")
