@@ -167,11 +167,11 @@ def _changed_rows(
         rows.append((key, "removed", said))
     rows_before, rows_after = read_indexed(old, keys["changed"]), read_indexed(new, keys["changed"])
     for key in keys["changed"]:
-        said = describe_change(rows_before[key], rows_after[key])
+        found = describe_change(rows_before[key], rows_after[key])
         # One a row: the UI does not break long lines.
-        rows += [(key, "changed", one) for one in said[:_MOST_CHANGES]]
-        if len(said) > _MOST_CHANGES:
-            rows.append((key, "changed", f"and {len(said) - _MOST_CHANGES} more"))
+        rows += [(key, "changed", one) for one in found[:_MOST_CHANGES]]
+        if len(found) > _MOST_CHANGES:
+            rows.append((key, "changed", f"and {len(found) - _MOST_CHANGES} more"))
     counts = {
         "added": len(changes.added),
         "removed": len(changes.removed),
