@@ -14,8 +14,8 @@ from tasks.benchmarks import Benchmark
 from tasks.cards import MOST_IMAGE_BYTES, artifact_key, close_stage
 from tasks.evaluation import Evaluation
 from tasks.guard_rails import GuardRails, find_guard_rails, list_warnings, log_warnings
-from tasks.links import link_to_card, link_to_maker, link_to_output, link_to_report
-from tasks.markdown import plain_text
+from tasks.links import link_to_maker, link_to_output, link_to_report
+from tasks.markdown import plain_text, table
 from tasks.model_under_test import ModelUnderTest
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.reports.page import Section, render_page
@@ -130,6 +130,7 @@ def report_evaluation(
     lines = [
         link_to_report(outcomes[0].manifest, path),
         *(f"**Warning** {text}" for text in warned.warnings),
+        "\n".join(table(("model", "what it is", "trained by"), map(_describe_model, models))),
     ]
     close_stage(
         outcomes, artifact_key(*(model.label for model in models))[:80], note="\n\n".join(lines)
@@ -140,10 +141,9 @@ def report_evaluation(
 
 
 def _describe_model(model: ModelUnderTest) -> tuple[str, str, str]:
-    """A model's label, its key or name, and the run and the card of its fine-tuning."""
+    """A model's label, its key or name, and the run that trained it, whose page has its card."""
     label = plain_text(model.label)
     manifest = open_store().find(model.stored.key, "size") if model.stored else None
     if manifest is None:
         return label, plain_text(model.name), ""
-    card = link_to_card(artifact_key(manifest.stage, model.label), "card")
-    return label, link_to_output(manifest.key), f"{link_to_maker(manifest)} {card}"
+    return label, link_to_output(manifest.key), link_to_maker(manifest)

@@ -166,7 +166,7 @@ def test_what_is_not_there_is_refused_with_what_is_near(scene: Scene):
         inspect_sample("05.jpgg")
     with pytest.raises(ValueError, match="It has data sets of drawn"):
         inspect_sample("003", "nowhere")
-    with pytest.raises(ValueError, match="sample is empty"):
+    with pytest.raises(ValueError, match="sample: expected a part of a key"):
         inspect_sample(" ")
     with pytest.raises(ValueError, match="no data set 'nowhere'"):
         changes("nowhere")
