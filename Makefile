@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check serve stop ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
+.PHONY: demo test check serve stop screenshots ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
 	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
 	bench-evaluate bench-records bench-crashes bench-operate deploy lock format clean
 
@@ -25,6 +25,9 @@ serve: $(READY)  ## Stand up server, worker, deployments and automations
 
 stop: $(READY)  ## End what `make serve` started
 	@$(BIN)/python -m flows stop
+
+screenshots: $(READY)  ## Renew the pictures of the UI in docs, see tests/take_screenshots.py
+	@$(BIN)/python -m tests.take_screenshots
 
 ablate: $(READY)  ## Train and compare variants of the method on the pocket world (about two hours)
 	@$(BIN)/python -m flows ablate

@@ -1,6 +1,9 @@
 """Why a sample, or one phrase of it, was left out."""
 
+import re
 from enum import StrEnum
+from functools import cache
+from inspect import cleandoc
 from typing import Annotated
 
 import pyarrow as pa
@@ -101,6 +104,14 @@ PHRASE_REASONS = frozenset(
     }
 )
 """Reasons that cost a sample one phrase, and not the sample."""
+
+
+@cache
+def describe_reason(reason: str) -> str:
+    """What a reason means, for people: its line in the docstring of `RejectionReason`."""
+    lines = cleandoc(RejectionReason.__doc__ or "")
+    found = re.search(rf"^    {RejectionReason(reason).name}: (.*(?:\n {{8}}.*)*)", lines, re.M)
+    return " ".join(found[1].split()) if found else ""
 
 
 class Rejection(BaseModel):

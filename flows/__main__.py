@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import ParameterBindError, ParameterTypeError, TerminationSignal
 from pydantic import ValidationError
 
 from data_schemas.configs.ablate_config import AblateConfig
@@ -20,8 +20,10 @@ from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.local_server import local_server
 from flows.print_results import (
     print_ablation,
+    print_changes,
     print_evaluation,
     print_figures,
+    print_inspection,
     print_plan,
     print_registered,
     print_released,
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "ablate",
             "curate",
             "plan",
+            "inspect",
+            "changes",
             "register-captions",
             "gc",
             "verify",
@@ -72,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default={},
         help='changes as JSON: {"finetune": {"seed": 2}}. evaluate takes {"models": [{"label":'
         ' "sd", "name": "pocket:stable_diffusion"}], "config": {}}, compare takes two of them:'
-        ' {"a": {...}, "b": {"label": "own", "stored": "finetune-v3-..."}, "config": {}}',
+        ' {"a": {...}, "b": {"label": "own", "stored": "finetune-v3-..."}, "config": {}};'
+        ' inspect {"sample": "a cat", "dataset": "..."}, changes {"before": "dataset-v1-...",'
+        ' "after": "..."}, where data sets may be left out',
     )
     released = parser.add_argument_group(
         "score-released", "MultiGen by detections that its released code wrote; runs no flow"
@@ -104,7 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             field = ".".join(str(part) for part in problem["loc"]) or "config"
             print(f"{field}: {problem['msg']}", file=sys.stderr)
         return 2
-    except (FileNotFoundError, StoreError, ValueError, ArithmeticError) as error:
+    except (
+        FileNotFoundError,
+        StoreError,
+        ValueError,
+        ArithmeticError,
+        ParameterBindError,
+        ParameterTypeError,
+    ) as error:
         # What a person can mend says how; anything else shows where it happened.
         print(error, file=sys.stderr)
         return 1
@@ -215,6 +228,16 @@ def _run(flow: str, values: dict) -> None:
                 from flows.retry_rejected import retry_rejected
 
                 print_retries(retry_rejected(again))
+        case "inspect":
+            from flows.inspect_sample import inspect_sample
+
+            with local_server():
+                print_inspection(inspect_sample(**values))
+        case "changes":
+            from flows.changes import changes
+
+            with local_server():
+                print_changes(changes(**values))
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 

@@ -10,6 +10,7 @@ from tasks.mask_models import check_mask_models
 from tasks.mask_nouns import mask_nouns
 from tasks.parse_nouns import check_tagger, parse_nouns
 from tasks.prepare_source import Source, prepare_source
+from tasks.publish_changes import publish_changes
 from tasks.rank_captions import rank_captions
 from tasks.select_images import select_partitions
 from tasks.stage import Input
@@ -45,5 +46,6 @@ def ground(source: Source, selected: list[Input], config: CurateConfig) -> Curat
     dataset = describe_dataset(shards, config)
     made = [*selected, *ranked, *parsed, *grounded]
     curated = draw_dataset_card(dataset, made, config.caption_set, config.card)
+    publish_changes(curated.card)
     announce_dataset(curated.dataset, config.caption_set, config.profile)
     return curated

@@ -6,6 +6,7 @@ from data_schemas.configs.import_masks_config import ImportMasksConfig
 from tasks.describe_dataset import describe_dataset
 from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
 from tasks.import_masks import import_partitions, prepare_listed_source
+from tasks.publish_changes import publish_changes
 from tasks.select_images import select_partitions
 from tasks.task_runner import TASK_RUNNER
 from tasks.write_shards import write_shards
@@ -27,4 +28,7 @@ def import_masks(config: ImportMasksConfig) -> CuratedSet:
     grounded = import_partitions(source, selected, config)
     shards = write_shards(source, grounded, config)
     dataset = describe_dataset(shards, config)
-    return draw_dataset_card(dataset, [*selected, *grounded], config.caption_set, config.card)
+    made = [*selected, *grounded]
+    curated = draw_dataset_card(dataset, made, config.caption_set, config.card)
+    publish_changes(curated.card)
+    return curated

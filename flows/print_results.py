@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tasks.compare_variants import Ablation
     from tasks.draw_dataset_card import CuratedSet
     from tasks.evaluation import Evaluation
+    from tasks.inspect_sample import Inspection
+    from tasks.publish_changes import SetChanges
     from tasks.register_captions import RegisteredSet
     from tasks.score_images import BenchmarkScore
 
@@ -75,6 +77,26 @@ def print_set(made: "CuratedSet") -> None:
     """Where a data set and its card lie."""
     print(f"\nreport    {_from_here(made.report_path)}")
     print(f"data set  {made.dataset}")
+
+
+def print_inspection(found: "Inspection") -> None:
+    """What became of samples, and where the UI shows it."""
+    print(f"\n{found.num_matches} found in {found.dataset}")
+    for sample in found.samples:
+        print(f"{sample.key:26} {sample.fate}")
+    print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")
+
+
+def print_changes(found: "SetChanges | None") -> None:
+    """What differs between two data sets, and where the UI shows it."""
+    assert found is not None  # no plan is made
+    print(f"\nfrom      {found.before or 'nothing: it is the first of its caption set'}")
+    print(f"to        {found.after}")
+    for setting in found.settings:
+        print(f"setting   {setting}")
+    if found.rows:
+        print("samples   " + ", ".join(f"{count} {what}" for what, count in found.rows.items()))
+    print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")
 
 
 def print_registered(registered: "RegisteredSet") -> None:

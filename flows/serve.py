@@ -16,6 +16,9 @@ from prefect.settings import get_current_settings
 
 from flows.automations import NOTIFICATION_BLOCK, find_notification_block, register_automations
 from flows.local_server import is_running, ui_url
+from flows.serve_reports import reports_address
+from tasks.links import REPORTS_URL
+from tasks.stage import open_store
 
 _START_SECONDS = 120
 _STOP_SECONDS = 90
@@ -25,6 +28,10 @@ POOLS = {"cpu": 2, "gpu": 1}
 
 def serve() -> None:
     """Stand up everything, and say where it is; what stands already is left as it is.
+
+    Pages, pictures and manifests of a store on this machine are served too, since browsers follow
+    no link from the UI to a file (`flows/serve_reports.py`). With that, whoever may open a port of
+    this machine on 127.0.0.1 may read them; `TOKENCOMPOSE_REPORTS_PORT=off` leaves it out.
 
     Raises:
         RuntimeError: If another Prefect server has the address, or the own one does not come up.
@@ -122,11 +129,20 @@ def _start_supervisor(home: Path) -> None:
     for pool in pools:
         command = f"{python} worker start --type process --pool {pool} --limit {POOLS[pool]}"
         _add_program(config, home, f"worker-{pool}", command)
+    environment = dict(os.environ)
+    store, address = open_store(), reports_address()
+    if store.is_local and address is not None:
+        command = f"{sys.executable} -m flows.serve_reports"
+        _add_program(config, home, "reports", command)
+        # Who serves them under another name, behind a proxy, has said so.
+        environment.setdefault(REPORTS_URL, "http://{}:{}".format(*address))
     path = home / "supervisord.conf"
     with path.open("w") as file:
         config.write(file)
     subprocess.run(
-        [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(path)], check=True
+        [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(path)],
+        check=True,
+        env=environment,
     )
 
 

@@ -4,17 +4,22 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.markdown_text import plain
+from data_schemas.rejections import describe_reason
+from tasks.links import link_to_maker, link_to_output
+from tasks.markdown import plain_text, table
 from tasks.stage import PLANNER, Outcome, open_store
-from tokencompose_core.store.rejections import check_rejected_fraction
+from tokencompose_core.store.rejections import REJECTIONS_NAME, check_rejected_fraction
 
 # Prefect stores every payload twice and lists all of them at once, so cards are kept small.
 MOST_IMAGE_BYTES = 120_000
+_MOST_BYTES = 195_000
 _MOST_ROWS = 100
+_EXAMPLES_A_REASON = 10
+_MOST_EXAMPLES = 50
 _SHEETS = ("distributions.png", "sheet.jpg", "losses.png", "samples.jpg", "nouns.jpg", "layers.jpg")
 
 
@@ -59,49 +64,51 @@ def stage_card(outcomes: Sequence[Outcome], note: str = "") -> str:
     """The markdown of a stage's card, with a note below its heading."""
     manifests = [outcome.manifest for outcome in outcomes]
     states = Counter(outcome.state for outcome in outcomes)
-    rejected = _rejected(outcomes)
-    lines = [
-        f"# {manifests[0].stage}",
-        "",
-        *([note, ""] if note else []),
-        "| in | out | computed | Cached | Reused |",
-        "|---|---|---|---|---|",
-        f"| {sum(m.num_in for m in manifests)} | {sum(m.num_out for m in manifests)}"
-        f" | {states['Completed']} | {states['Cached']} | {states['Reused']} |",
-        "",
-    ]
-    if rejected:
-        lines += ["| left out because of | count |", "|---|---|"]
-        lines += [f"| {plain(reason)} | {count} |" for reason, count in sorted(rejected.items())]
-        lines += [""]
-    facts = _facts(outcomes)
-    if facts:
-        lines += ["| figure | value |", "|---|---|"]
-        lines += [f"| {plain(name)} | {plain(value)} |" for name, value in facts.items()]
-        lines += [""]
-    lines += _pictures(outcomes)
-    lines += ["| output | state | in | out | MB |", "|---|---|---|---|---|"]
-    for outcome in outcomes[:_MOST_ROWS]:
-        manifest = outcome.manifest
-        size = sum(file.num_bytes for file in manifest.files) / 1e6
-        lines.append(
-            f"| `{manifest.key}` | {outcome.state} | {manifest.num_in} | {manifest.num_out}"
-            f" | {size:.2f} |"
-        )
+    num_in, num_out = sum(m.num_in for m in manifests), sum(m.num_out for m in manifests)
+    head = [f"# {manifests[0].stage}", "", *([note, ""] if note else [])]
+    head += table(
+        ("in", "out", "computed", "Cached", "Reused"),
+        [
+            list(
+                map(str, (num_in, num_out, *(states[s] for s in ("Completed", "Cached", "Reused"))))
+            )
+        ],
+    )
+    head += table(
+        ("left out because of", "count", ""),
+        [
+            (reason, str(count), plain_text(describe_reason(reason)))
+            for reason, count in sorted(_rejected(outcomes).items())
+        ],
+    )
+    head += table(
+        ("figure", "value"),
+        [(plain_text(name), plain_text(value)) for name, value in _facts(outcomes).items()],
+    )
+    tail = _examples(outcomes)
+    tail += table(
+        ("output", "state", "in", "out", "MB", "computed by"),
+        [
+            (
+                link_to_output(outcome.manifest.key),
+                outcome.state,
+                str(outcome.manifest.num_in),
+                str(outcome.manifest.num_out),
+                f"{sum(file.num_bytes for file in outcome.manifest.files) / 1e6:.2f}",
+                link_to_maker(outcome.manifest),
+            )
+            for outcome in outcomes[:_MOST_ROWS]
+        ],
+    )
     if len(outcomes) > _MOST_ROWS:
-        lines.append(f"| and {len(outcomes) - _MOST_ROWS} more | | | | |")
-    return "\n".join(lines)
-
-
-def link_to_report(path: Path) -> str:
-    """A note that says where a page lies: browsers follow no link from a server to a file."""
-    where = plain(str(path), most=4096)
-    return f"The whole page, to be opened in a browser: [{path.name}](<{path.as_uri()}>), {where}"
+        tail.append(f"And {len(outcomes) - _MOST_ROWS} more.")
+    taken = sum(len(line.encode()) + 1 for line in (*head, *tail))
+    return "\n".join([*head, *_pictures(outcomes, _MOST_BYTES - taken), *tail])
 
 
 def picture(content: bytes, kind: str, alt: str) -> str:
     """An image inside markdown."""
-    return f"![{plain(alt)}](data:image/{kind};base64,{base64.b64encode(content).decode()})"
+    return f"![{plain_text(alt)}](data:image/{kind};base64,{base64.b64encode(content).decode()})"
 
 
 def _rejected(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -128,15 +135,63 @@ def format_figure(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _pictures(outcomes: Sequence[Outcome]) -> list[str]:
+def _examples(outcomes: Sequence[Outcome]) -> list[str]:
+    """The first that was left out for each reason, from as few outputs as show enough of it."""
+    reasons = _rejected(outcomes)
+    num = min(_EXAMPLES_A_REASON, max(1, _MOST_EXAMPLES // max(1, len(reasons))))
     store = open_store()
-    lines = []
+    paths, seen = [], Counter[str]()
+    for manifest in (outcome.manifest for outcome in outcomes):
+        if REJECTIONS_NAME in manifest.names() and any(
+            seen[reason] < num for reason in manifest.rejected
+        ):
+            paths.append(store.path(manifest, REJECTIONS_NAME))
+            seen.update(manifest.rejected)
+    if not paths:
+        return []
+    from tokencompose_core.reports.left_out import find_examples
+
+    rows = [
+        (plain_text(rejection.key), reason, plain_text(rejection.detail))
+        for (_, reason), found in sorted(find_examples(paths, num).items())
+        for rejection in found
+    ]
+    lines = table(("left out", "reason", "what exactly"), rows[:_MOST_EXAMPLES])
+    return [*lines, "The flow `inspect` shows what became of any one sample.", ""] if rows else []
+
+
+def _pictures(outcomes: Sequence[Outcome], most_bytes: int) -> list[str]:
+    """One picture of every kind; together they are at most `most_bytes` of markdown."""
+    store = open_store()
+    found = {}
     for name in _SHEETS:
-        for outcome in outcomes:
-            manifest = outcome.manifest
+        for manifest in (outcome.manifest for outcome in outcomes):
             if name in manifest.names() and manifest.file(name).num_bytes <= MOST_IMAGE_BYTES:
-                kind = "png" if name.endswith(".png") else "jpeg"
-                content = store.path(manifest, name).read_bytes()
-                lines += [picture(content, kind, f"{manifest.stage} {name}"), ""]
+                found[f"{manifest.stage} {name}"] = store.path(manifest, name)
                 break
+    contents = {alt: path.read_bytes() for alt, path in found.items()}
+    # Base64 writes three bytes as four characters.
+    room = most_bytes * 3 // 4 - 200 * len(contents)
+    if sum(map(len, contents.values())) > room:
+        contents = _shrink(contents, room)
+    lines = []
+    for alt, content in contents.items():
+        kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
+        lines += [picture(content, kind, alt), ""]
     return lines
+
+
+def _shrink(contents: dict[str, bytes], room: int) -> dict[str, bytes]:
+    """The pictures made coarser, the smallest first: each gets its share of what is left."""
+    from PIL import Image
+
+    from tokencompose_core.reports.contact_sheet import jpeg_under
+
+    smaller: dict[str, bytes] = {}
+    for number, alt in enumerate(sorted(contents, key=lambda alt: len(contents[alt]))):
+        share = (room - sum(map(len, smaller.values()))) // (len(contents) - number)
+        content = contents[alt]
+        if len(content) > share:
+            content = jpeg_under(Image.open(BytesIO(content)), share)
+        smaller[alt] = content
+    return {alt: smaller[alt] for alt in contents}

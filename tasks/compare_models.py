@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from data_schemas.manifest import Manifest
-from tasks.cards import close_stage, format_figure, link_to_report
+from tasks.cards import close_stage, format_figure
 from tasks.draw_attention import SHEETS
 from tasks.draw_dataset_card import CuratedSet
 from tasks.evaluation import Evaluation
+from tasks.links import link_to_report
 from tasks.model_under_test import ModelUnderTest
 from tasks.report_evaluation import REPORT_NAME, SECTIONS, SECTIONS_NAME, SHEET_NAME
 from tasks.score_images import BenchmarkScore
@@ -156,7 +157,9 @@ def compare_models(
     )
     outcomes = run_stage(write_report, [spec])
     path = open_store().path(outcomes[0].manifest, REPORT_NAME)
-    close_stage(outcomes, config.curate.caption_set, note=link_to_report(path))
+    close_stage(
+        outcomes, config.curate.caption_set, note=link_to_report(outcomes[0].manifest, path)
+    )
     return Reproduction(
         dataset=curated.dataset,
         dataset_report_path=curated.report_path,

@@ -17,8 +17,9 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.evaluation_records import ScoredImage
 from data_schemas.manifest import Manifest
 from data_schemas.results import MultiGenResult
-from tasks.cards import close_stage, link_to_report
-from tasks.markdown_text import plain
+from tasks.cards import close_stage
+from tasks.links import link_to_report
+from tasks.markdown import plain_text, table
 from tasks.model_under_test import ModelUnderTest
 from tasks.score_images import IMAGES_TABLE_NAME, BenchmarkScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
@@ -284,17 +285,14 @@ def compare_variants(
     manifest = outcomes[0].manifest
     path = open_store().path(manifest, REPORT_NAME)
     tables = json.loads(open_store().path(manifest, TABLES_NAME).read_text("utf-8"))
-    close_stage(
-        outcomes,
-        config.curate.caption_set,
-        note="\n\n".join([link_to_report(path), *(_markdown(*item) for item in tables.items())]),
-    )
+    lines = [link_to_report(manifest, path), *(_markdown(*item) for item in tables.items())]
+    close_stage(outcomes, config.curate.caption_set, note="\n\n".join(lines))
     return Ablation(tables=tables, report_path=str(path))
 
 
 def _markdown(name: str, tables: list[Table]) -> str:
-    lines = [f"## {plain(name)}"]
+    lines = [f"## {plain_text(name)}"]
     for columns, *rows in tables:
-        lines += ["", "| " + " | ".join(map(plain, columns)) + " |", "|---" * len(columns) + "|"]
-        lines += ["| " + " | ".join(map(plain, row)) + " |" for row in rows]
+        cells = [list(map(plain_text, row)) for row in (columns, *rows)]
+        lines += ["", *table(cells[0], cells[1:])]
     return "\n".join(lines)

@@ -13,15 +13,19 @@ from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.curate_config import CardConfig
 from data_schemas.manifest import Manifest, StageTotals
-from tasks.cards import close_stage, link_to_report
+from tasks.cards import artifact_key, close_stage
 from tasks.describe_dataset import read_dataset
+from tasks.links import link_to_card, link_to_output, link_to_report
+from tasks.markdown import table
 from tasks.progress import Progress
 from tasks.stage import PLANNER, STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tasks.write_shards import INDEX_NAME, SHARD_NAME
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.keys import text_digest
 from tokencompose_core.store.rejections import REJECTIONS_NAME
 
 REPORT_NAME = "report.html"
+OUTPUTS_NAME = "outputs.json"
 FIGURES_NAME = "figures.json"
 DISTRIBUTIONS_NAME = "distributions.png"
 NOUNS_NAME = "nouns.png"
@@ -34,12 +38,13 @@ _MOST_SHEET_BYTES = 70_000
 
 
 class CuratedSet(BaseModel):
-    """A data set, and the page to judge it by."""
+    """A data set, the page to judge it by, and the key of what holds the page."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     report_path: str
+    card: str = ""
 
 
 class CardSpec(Spec):
@@ -49,6 +54,8 @@ class CardSpec(Spec):
         dataset: The data set.
         title_text: Its name.
         stages: What became of the samples, stage by stage.
+        outputs: Keys of what the stages made: the lineage of its shards does not tell, since equal
+            partitions of an earlier set are taken as they are.
         rejections: Files of rejections with enough examples of every reason.
         settings: What is shown.
         selected: The selection of this run; for its lineage, since an equal data set may have been
@@ -56,21 +63,23 @@ class CardSpec(Spec):
     """
 
     stage: ClassVar[str] = "card"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     dataset: Input
     title_text: str
     stages: list[StageTotals]
+    outputs: list[str]
     rejections: list[Input]
     settings: CardConfig
     selected: tuple[Input, ...] = ()
 
     def parts(self) -> dict[str, Any]:
-        """The data set, what was left out of it, and what is shown."""
+        """The data set, how it was made, what was left out of it, and what is shown."""
         return {
             "dataset": self.dataset.digest,
             "title": self.title_text,
             "stages": [totals.model_dump() for totals in self.stages],
+            "outputs": text_digest("\n".join(self.outputs)),
             "rejections": [file.digest for file in self.rejections],
             "settings": self.settings.model_dump(),
         }
@@ -81,7 +90,8 @@ def draw_card(spec: CardSpec) -> Manifest | State:
     """Draw what a data set holds, and what was left out of it.
 
     Reads: the indexes of its shards, of the shards the images that are shown, and rejections.
-    Writes: `report.html`, which needs no other file, `figures.json`, charts, and `sheet.jpg`.
+    Writes: `report.html`, which needs no other file, `figures.json`, charts, `sheet.jpg`, and in
+        `outputs.json` the keys of what the stages made.
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
@@ -126,6 +136,7 @@ def draw_card(spec: CardSpec) -> Manifest | State:
         }
         text = json.dumps(numbers, ensure_ascii=False, indent=1)
         (folder / FIGURES_NAME).write_text(text, "utf-8")
+        (folder / OUTPUTS_NAME).write_text(json.dumps(spec.outputs, indent=1), "utf-8")
         sheet = draw_sheet(
             [sample.picture for sample in samples],
             ["".join(piece.text for piece, _ in sample.pieces) for sample in samples],
@@ -207,15 +218,22 @@ def draw_dataset_card(
         dataset=Input.of(_manifest(store, dataset)),
         title_text=caption_set,
         stages=stages,
+        outputs=[manifest.key for manifest in manifests],
         rejections=_files_with_examples(manifests),
         settings=settings,
         selected=tuple(Input.of(manifest) for manifest in by_stage.get("select", ())),
     )
     outcomes = run_stage(draw_card, [spec])
-    path = store.path(outcomes[0].manifest, REPORT_NAME)
-    note = f"{link_to_report(path)}\n\n{_published()}\n\n{_left_out_table(stages)}"
-    close_stage(outcomes, caption_set, note=note)
-    return CuratedSet(dataset=dataset, report_path=str(path))
+    manifest = outcomes[0].manifest
+    path = store.path(manifest, REPORT_NAME)
+    changes = link_to_card(artifact_key("changes", caption_set), "What changed since the last one")
+    lines = [link_to_report(manifest, path), f"Data set {link_to_output(dataset)}. {changes}"]
+    close_stage(
+        outcomes,
+        caption_set,
+        note="\n\n".join([*lines, _published(), "\n".join(_left_out_table(stages, caption_set))]),
+    )
+    return CuratedSet(dataset=dataset, report_path=str(path), card=manifest.key)
 
 
 def _manifest(store: Store, key: str) -> Manifest:
@@ -247,10 +265,17 @@ def _published() -> str:
     return f"The published set has {figures}."
 
 
-def _left_out_table(stages: Sequence[StageTotals]) -> str:
-    """What every stage left out, in markdown."""
-    lines = ["| stage | in | out | left out |", "|---|---|---|---|"]
-    for totals in stages:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in totals.rejected.items())
-        lines.append(f"| {totals.stage} | {totals.num_in} | {totals.num_out} | {reasons} |")
-    return "\n".join(lines)
+def _left_out_table(stages: Sequence[StageTotals], caption_set: str) -> list[str]:
+    """What every stage left out, each with a link to the stage's card."""
+    return table(
+        ("stage", "in", "out", "left out"),
+        [
+            (
+                link_to_card(artifact_key(totals.stage, caption_set), totals.stage),
+                str(totals.num_in),
+                str(totals.num_out),
+                ", ".join(f"{count} {reason}" for reason, count in totals.rejected.items()),
+            )
+            for totals in stages
+        ],
+    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.markdown_text import plain
+from tasks.markdown import plain_text
 from tasks.planning import UNKNOWN_INPUT, Reason, StagePlan
 
 COLUMNS = ("stage", "there", "to compute", "images", "why")
@@ -39,7 +39,7 @@ def publish_plan(stages: Sequence[StagePlan], caption_set: str) -> list[StagePla
     """
     lines = [f"# What curate would compute of {caption_set}", ""]
     lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(map(plain, row))} |" for row in plan_rows(stages)]
+    lines += [f"| {' | '.join(map(plain_text, row))} |" for row in plan_rows(stages)]
     lines += [""]
     for note in NOTES:
         lines += [note, ""]

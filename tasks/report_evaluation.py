@@ -11,10 +11,11 @@ from pydantic import TypeAdapter
 from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
 from data_schemas.manifest import Manifest
 from tasks.benchmarks import Benchmark
-from tasks.cards import MOST_IMAGE_BYTES, artifact_key, close_stage, link_to_report
+from tasks.cards import MOST_IMAGE_BYTES, artifact_key, close_stage
 from tasks.evaluation import Evaluation
 from tasks.guard_rails import GuardRails, find_guard_rails, list_warnings, log_warnings
-from tasks.markdown_text import plain
+from tasks.links import link_to_maker, link_to_output, link_to_report
+from tasks.markdown import plain_text, table
 from tasks.model_under_test import ModelUnderTest
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.reports.page import Section, render_page
@@ -127,8 +128,9 @@ def report_evaluation(
     outcomes = run_stage(write_findings, [spec])
     path = open_store().path(outcomes[0].manifest, REPORT_NAME)
     lines = [
-        link_to_report(path),
-        *(f"**Warning** {plain(text, most=1000)}" for text in warned.warnings),
+        link_to_report(outcomes[0].manifest, path),
+        *(f"**Warning** {plain_text(text, most=1000)}" for text in warned.warnings),
+        "\n".join(table(("model", "what it is", "trained by"), map(_describe_model, models))),
     ]
     close_stage(
         outcomes, artifact_key(*(model.label for model in models))[:80], note="\n\n".join(lines)
@@ -136,3 +138,12 @@ def report_evaluation(
     return warned.model_copy(
         update={"report_path": str(path), "report": Input.of(outcomes[0].manifest)}
     )
+
+
+def _describe_model(model: ModelUnderTest) -> tuple[str, str, str]:
+    """A model's label, its key or name, and the run that trained it, whose page has its card."""
+    label = plain_text(model.label)
+    manifest = open_store().find(model.stored.key, "size") if model.stored else None
+    if manifest is None:
+        return label, plain_text(model.name), ""
+    return label, link_to_output(manifest.key), link_to_maker(manifest)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, PrefectWrappedFuture
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
@@ -166,6 +167,7 @@ def reuse_or_publish(
             parts=spec.parts(),
             provenance={
                 "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                **({"flow_run": flow_run.id} if flow_run.id else {}),
                 **{name: package_version(name) for name in PACKAGES},
             },
         )

@@ -23,6 +23,7 @@ from tasks.stage import Input, open_store
 from tasks.write_shards import write_shards
 from tests.conftest import ROOT
 from tests.tokencompose_core.reports.grounded_rows import phrase, sample, two_captions
+from tokencompose_core.store.keys import make_key
 from tokencompose_core.store.rejections import write_rejections
 from tokencompose_core.store.tables import write_table
 
@@ -83,7 +84,8 @@ def draw(tmp_path, store_dir) -> Callable[..., Card]:
                 rejected = write_rejections(folder, list(lost) if number == 0 else [])
                 return {"num_in": len(rows), "num_out": len(rows), "rejected": rejected}
 
-            key = f"mask-v0-{len(list(store_dir.glob('mask-*')))}"
+            content = [row.model_dump_json() for row in (*rows, *(lost if number == 0 else []))]
+            key = make_key("mask", 0, {"content": content})
             manifest = open_store().publish(key, "mask", write)
             grounded.append(Input.of(manifest, "grounded.parquet"))
         config = CurateConfig.load(caption_set="mine", card=card)

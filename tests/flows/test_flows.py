@@ -30,14 +30,16 @@ def load(entrypoint: str) -> Flow:
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda d: f"{d['entrypoint']}/{d['name']}")
 def test_deployments_name_flows_and_parameters_that_exist(deployment):
     flow = load(deployment["entrypoint"])
-    parameters = dict(deployment["parameters"])
+    parameters = dict(deployment.get("parameters", {}))
     if flow.name == "finetune":
         parameters["dataset"] = "dataset-v1-0"
     if flow.name == "compare":
         parameters["b"] = {"label": "own", "name": "pocket:stable_diffusion"}
     if flow.name == "lineage":
         parameters["config"] = {"key": "dataset-v1-0"}
-    config = flow.validate_parameters(parameters)["config"]
+    if flow.name == "inspect":
+        parameters["sample"] = "a cat"
+    config = flow.validate_parameters(parameters).get("config")
     if hasattr(config, "profile"):
         assert config.profile == deployment["name"]
     assert deployment["description"]

@@ -65,6 +65,13 @@ def is_up(environment: dict[str, str]) -> bool:
         return False
 
 
+def answer_of(url: str) -> int | None:
+    try:
+        return httpx.get(url, timeout=5).status_code
+    except httpx.HTTPError:
+        return None
+
+
 def program(home: Path, name: str) -> psutil.Process | None:
     """The server or the worker that the supervisor of this home keeps running."""
     supervisor = psutil.Process(int((home / "supervisord.pid").read_text()))
@@ -100,6 +107,10 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
 
     worker = program(home, "worker")
     assert worker is not None
+    # Links on the cards of its runs lead to the reports, which are served as well.
+    reports = worker.environ()["TOKENCOMPOSE_REPORTS_URL"]
+    wait_for(lambda: program(home, "flows.serve_reports") is not None)
+    wait_for(lambda: answer_of(reports) == 404)
     again = run("serve", environment)
     assert again.returncode == 0, again.stdout + again.stderr
     assert {d["id"] for d in ask(environment, "deployments")} == {d["id"] for d in deployments}

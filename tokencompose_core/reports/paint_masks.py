@@ -20,6 +20,7 @@ COLOURS = (
     (110, 100, 0),
     (70, 70, 170),
 )
+COLOUR_NAMES = ("blue", "green", "orange", "violet", "teal", "pink", "olive", "indigo")
 _MARGIN = 0.2
 _LEAST_CROP = 16
 
@@ -27,6 +28,11 @@ _LEAST_CROP = 16
 def colour_of(number: int) -> tuple[int, int, int]:
     """The colour of a caption's phrase by its number."""
     return COLOURS[number % len(COLOURS)]
+
+
+def colour_name_of(number: int) -> str:
+    """What people call that colour, where a page cannot show it."""
+    return COLOUR_NAMES[number % len(COLOUR_NAMES)]
 
 
 def paint_sample(image: Image.Image, row: IndexedCaption, side: int) -> Image.Image:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from data_schemas.records import IndexedCaption
 from tokencompose_core.reports.dataset_figures import read_batches
 from tokencompose_core.store.keys import text_digest
+from tokencompose_core.store.tables import read_rows_of
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ def extreme_phrases(
 
 def read_rows(index_path: Path, keys: Collection[str]) -> dict[str, IndexedCaption]:
     """Some rows of a shard's index, by their keys."""
-    table = pq.read_table(index_path, filters=[("key", "in", sorted(keys))])
-    rows = [IndexedCaption.model_validate(row) for row in table.to_pylist()]
+    rows = [IndexedCaption.model_validate(row) for row in read_rows_of(index_path, keys)]
     return {row.key: row for row in rows}
 
 

@@ -1,8 +1,8 @@
 """Records to Parquet and back."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,3 +20,10 @@ def write_table(path: Path, records: Iterable[BaseModel], schema: pa.Schema) -> 
 def read_table(path: Path, record_type: type[RecordType]) -> list[RecordType]:
     """Read the records of a Parquet file."""
     return [record_type.model_validate(row) for row in pq.read_table(path).to_pylist()]
+
+
+def read_rows_of(path: Path, keys: Collection[str]) -> list[dict[str, Any]]:
+    """The rows of some samples, by their keys, in the order of the file."""
+    if not keys:
+        return []
+    return pq.read_table(path, filters=[("key", "in", sorted(keys))]).to_pylist()

@@ -10,7 +10,7 @@ from PIL import Image
 from data_schemas.manifest import Manifest, StageTotals
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import stage_card
-from tasks.markdown_text import plain
+from tasks.markdown import plain_text
 from tasks.stage import Outcome
 from tokencompose_core.reports.caption_pieces import Piece
 from tokencompose_core.reports.dataset_figures import DatasetFigures, Noun
@@ -173,6 +173,6 @@ def test_browser_would_run_it(browser, tmp_path, kind):
 
 
 def test_plain_text_is_cut_and_has_no_marks():
-    assert plain("A cat, 7 % of it; a dog") == "A cat, 7 % of it; a dog"
-    assert plain("x" * 300) == "x" * 200 + "…"
-    assert plain("\u202ea\u2066b") == "ab"
+    assert plain_text("A cat, 7 % of it; a dog") == "A cat, 7 % of it; a dog"
+    assert plain_text("x" * 300) == "x" * 200 + "…"
+    assert plain_text("\u202ea\u2066b") == "ab"

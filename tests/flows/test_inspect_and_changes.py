@@ -1,0 +1,186 @@
+"""What became of a sample, and what changed between two runs, of a set damaged on purpose."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+from data_schemas.manifest import Manifest
+from flows.changes import changes
+from flows.curate import curate
+from flows.inspect_sample import inspect_sample
+from tasks.publish_changes import SetChanges
+from tests.flows.conftest import Base, DrawnSet
+from tests.shown_markdown import shown
+
+HOSTILE = "900 | <img src=x onerror=alert(1)> [day](javascript:1).jpg"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The drawn set before and after it was damaged, both curated.
+
+    Attributes:
+        first, second: Keys of the data sets.
+        artifact: The artifact of changes that `curate` published itself.
+    """
+
+    drawn: DrawnSet
+    first: str
+    second: str
+    artifact: str
+
+
+def newest_artifact(key: str) -> str:
+    async def read() -> str:
+        async with get_client() as client:
+            found = await client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+            )
+        return str(max(found, key=lambda artifact: artifact.created).data)
+
+    return asyncio.run(read())
+
+
+@pytest.fixture(scope="module")
+def scene(base: Base, tmp_path_factory: pytest.TempPathFactory):
+    drawn = base.drawn.copy_to(tmp_path_factory.mktemp("scene") / "set")
+    (drawn.folder / "005.jpg").write_bytes((drawn.folder / "005.jpg").read_bytes()[:2500])
+    drawn.rows[7]["caption"] = ["Very nice."]
+    drawn.rows.append({"img_path": HOSTILE, "caption": ["A cat that is nowhere."]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENCOMPOSE_STORE", str(drawn.store_dir))
+        relaxed = {"max_rejected_fraction": 0.5, "mask": {"box_threshold": 0.4}}
+        second = curate(drawn.config(**relaxed)).dataset
+        yield Scene(drawn, base.computed.result.dataset, second, newest_artifact("changes-drawn"))
+
+
+def test_changes_name_settings_samples_and_counts(scene: Scene):
+    found = changes()
+    assert isinstance(found, SetChanges)
+    assert (found.before, found.after) == (scene.first, scene.second)
+    assert found.settings == ["mask.box_threshold 0.25 -> 0.4"]
+    assert found.rows["removed"] == 2
+    assert found.rows["added"] == 0
+    text = shown(scene.artifact)
+    assert text == shown(newest_artifact("changes-drawn"))
+    assert "| mask.box_threshold | 0.25 | 0.4 |" in text
+    assert "| 005 | removed | rank: image-unreadable" in text
+    assert "| 007 | removed | parse: no-noun (Very nice.)" in text
+    assert "| **select** | **image-missing** | **0** | **1** |" in text
+    assert "| **parse** | **no-noun** | **0** | **1** |" in text
+    assert "| select | out | 40 | 40 |" in text
+    assert "<img" not in scene.artifact
+
+
+def test_rows_that_changed_are_counted_and_described(scene: Scene):
+    """Counted from the tars, which hold the same as the indexes that are compared."""
+    import json
+    import tarfile
+
+    def phrases(dataset: str) -> dict[str, list]:
+        found = {}
+        listed = json.loads((scene.drawn.store_dir / dataset / "dataset.json").read_text())
+        for shard in listed["shards"]:
+            with tarfile.open(scene.drawn.store_dir / shard["key"] / "shard.tar") as tar:
+                for member in tar:
+                    if member.name.endswith(".json"):
+                        described = json.load(tar.extractfile(member))
+                        found[member.name.removesuffix(".json")] = described
+        return found
+
+    old, new = phrases(scene.first), phrases(scene.second)
+    differ = {key for key in old.keys() & new.keys() if old[key] != new[key]}
+    assert differ
+    found = changes()
+    assert found is not None
+    assert found.rows["changed"] == len(differ)
+    assert "→ no mask" in shown(scene.artifact)
+
+
+def test_the_other_way_round_and_packages(scene: Scene):
+    path = next(iter(scene.drawn.store_dir.glob("rank-*/manifest.json")))
+    manifest = Manifest.model_validate_json(path.read_text())
+    older = manifest.model_copy(update={"provenance": manifest.provenance | {"torch": "1.0"}})
+    path.write_text(older.model_dump_json())
+    try:
+        found = changes(scene.first, scene.second)
+    finally:
+        path.write_text(manifest.model_dump_json())
+    assert found is not None
+    assert found.settings == ["mask.box_threshold 0.4 -> 0.25"]
+    assert found.rows["added"] == 2
+    text = shown(newest_artifact("changes-drawn"))
+    assert "| 007 | added | before: no-noun |" in text
+
+
+@pytest.mark.parametrize(
+    ("sample", "fate", "said"),
+    [
+        ("005", "left out by rank: image-unreadable", "whose pixels cannot be decoded"),
+        ("007.jpg", "left out by parse: no-noun", "What exactly: Very nice."),
+        ("900 |", "left out by select: image-missing", f"No such file. What exactly: {HOSTILE}"),
+        ("003", "in the data set", "| CLIP score |"),
+    ],
+)
+def test_sample_says_where_and_why(scene: Scene, sample: str, fate: str, said: str):
+    found = inspect_sample(sample)
+    assert found.dataset == scene.second
+    assert [one.fate for one in found.samples[:1]] == [fate]
+    raw = newest_artifact(found.artifact)
+    assert len(raw.encode()) < 200_000
+    assert said in shown(raw)
+    assert "<img" not in raw
+    assert ("data:image/jpeg" in raw) == (fate == "in the data set")
+
+
+def test_masks_scores_and_all_captions_are_shown(scene: Scene):
+    text = shown((inspect_sample("003"), newest_artifact("inspect-drawn"))[1])
+    for caption in scene.drawn.rows[3]["caption"]:
+        assert caption in text
+    phrase = r"^\| \*\*[a-z ]+\*\* \| [a-z]+ \| [0-9.]+ % \| 0\.\d+ \| \d+, \d+, \d+, \d+ "
+    assert re.search(phrase, text, re.MULTILINE)
+    for stage in ("select", "rank", "parse", "mask", "shard"):
+        assert any(line.startswith(f"| {stage} | `{stage}-v") for line in text.splitlines())
+    assert "(/runs/flow-run/" in text
+
+
+def test_an_earlier_data_set_is_found_by_its_key(scene: Scene):
+    found = inspect_sample("007", scene.first)
+    assert found.dataset == scene.first
+    assert found.samples[0].fate == "in the data set"
+
+
+def test_words_are_found_in_captions_and_at_most_five_are_shown(scene: Scene):
+    found = inspect_sample("a")
+    assert found.num_matches > 5
+    assert len(found.samples) == 5
+
+
+def test_what_is_not_there_is_refused_with_what_is_near(scene: Scene):
+    with pytest.raises(ValueError, match=r"similar: \['0\d5\.jpg'"):
+        inspect_sample("05.jpgg")
+    with pytest.raises(ValueError, match="It has data sets of drawn"):
+        inspect_sample("003", "nowhere")
+    with pytest.raises(ValueError, match="sample: expected a part of a key"):
+        inspect_sample(" ")
+    with pytest.raises(ValueError, match="no data set 'nowhere'"):
+        changes("nowhere")
+
+
+def test_first_data_set_says_so(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = base.drawn.copy_to(tmp_path / "alone")
+    monkeypatch.setenv("TOKENCOMPOSE_STORE", str(drawn.store_dir))
+    found = changes()
+    assert found is not None
+    assert (found.before, found.settings, found.rows) == ("", [], {})
+    assert "is the first data set" in newest_artifact("changes-drawn")
+
+
+def test_store_without_a_data_set_says_how_to_make_one(store_dir: Path):
+    with pytest.raises(ValueError, match="the flow `curate` makes one"):
+        inspect_sample("cat")
