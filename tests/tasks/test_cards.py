@@ -83,7 +83,7 @@ def test_links_lead_to_runs_and_where_they_are_served_to_outputs_and_pages(monke
     monkeypatch.delenv(REPORTS_URL, raising=False)
     assert link_to_maker(manifest) == "[run](/runs/flow-run/some-id)"
     assert link_to_output(manifest.key) == f"`{manifest.key}`"
-    assert f"`{page}`" in link_to_report(manifest, page)
+    assert plain_text(str(page)) in link_to_report(manifest, page)
     assert "http" not in link_to_report(manifest, page)
     monkeypatch.setenv(REPORTS_URL, "http://127.0.0.1:4281/")
     at = f"http://127.0.0.1:4281/{manifest.key}"
