@@ -16,9 +16,9 @@ from tokencompose_core.store.rejections import write_rejections
 
 def describe(tmp_path: Path, old: GroundedCaption, new: GroundedCaption) -> list[str]:
     before = write_index(tmp_path / "before", [old], tmp_path)
-    after = write_index(tmp_path / "after", [new], tmp_path)
-    own = read_indexed([before], [old.key]) | {}
-    return describe_change(own[old.key], read_indexed([after], [new.key])[new.key])
+    after = write_index(tmp_path / "after", [new], tmp_path / "new" if new.width > 40 else tmp_path)
+    was, now = (read_indexed([path], [old.key])[old.key] for path in (before, after))
+    return describe_change(was, now)
 
 
 def test_samples_are_added_removed_changed_or_equal_wherever_they_lie(tmp_path):
@@ -59,11 +59,13 @@ def test_a_mask_of_equal_size_elsewhere_is_told(tmp_path):
 
 def test_another_caption_and_image_are_told(tmp_path):
     old, _ = two_captions(tmp_path)
-    new = sample(tmp_path, "a", "A dog.", [phrase("A dog.", "dog", (0, 0, 20, 10), 0.5)], (40, 21))
-    old = old.model_copy(update={"image_sha256": "0" * 64})
+    (tmp_path / "new").mkdir()
+    size = (50, 20)
+    found = phrase("A dog.", "dog", (0, 0, 20, 10), 0.5, size)
+    new = sample(tmp_path / "new", "a", "A dog.", [found], size)
     said = describe(tmp_path, old, new)
     assert said[:2] == ["another image", "caption “A cat and something.” → “A dog.”"]
-    assert said[2] == "phrase dog is new: 1 box, 23.8 %, score 0.500"
+    assert said[2] == "phrase dog is new: 1 box, 20.0 %, score 0.500"
     assert said[3:] == ["phrase cat is gone", "phrase something is gone"]
 
 
