@@ -14,9 +14,11 @@ from tokencompose_core.reports.row_changes import (
 from tokencompose_core.store.rejections import write_rejections
 
 
-def describe(tmp_path: Path, old: GroundedCaption, new: GroundedCaption) -> list[str]:
+def describe(
+    tmp_path: Path, old: GroundedCaption, new: GroundedCaption, new_images: str = ""
+) -> list[str]:
     before = write_index(tmp_path / "before", [old], tmp_path)
-    after = write_index(tmp_path / "after", [new], tmp_path / "new" if new.width > 40 else tmp_path)
+    after = write_index(tmp_path / "after", [new], tmp_path / new_images)
     was, now = (read_indexed([path], [old.key])[old.key] for path in (before, after))
     return describe_change(was, now)
 
@@ -63,7 +65,7 @@ def test_another_caption_and_image_are_told(tmp_path):
     size = (50, 20)
     found = phrase("A dog.", "dog", (0, 0, 20, 10), 0.5, size)
     new = sample(tmp_path / "new", "a", "A dog.", [found], size)
-    said = describe(tmp_path, old, new)
+    said = describe(tmp_path, old, new, "new")
     assert said[:2] == ["another image", "caption “A cat and something.” → “A dog.”"]
     assert said[2] == "phrase dog is new: 1 box, 20.0 %, score 0.500"
     assert said[3:] == ["phrase cat is gone", "phrase something is gone"]
