@@ -74,13 +74,11 @@ def stage_card(outcomes: Sequence[Outcome], note: str = "") -> str:
             )
         ],
     )
-    head += table(
-        ("left out because of", "count", ""),
-        [
-            (reason, str(count), plain_text(describe_reason(reason)))
-            for reason, count in sorted(_rejected(outcomes).items())
-        ],
-    )
+    rejected = sorted(_rejected(outcomes).items())
+    head += table(("left out because of", "count"), [(name, str(n)) for name, n in rejected])
+    # Below the table: the UI does not break long lines in its cells.
+    head += [f"- **{reason}** {plain_text(describe_reason(reason))}" for reason, _ in rejected]
+    head += [""]
     head += table(
         ("figure", "value"),
         [(plain_text(name), plain_text(value)) for name, value in _facts(outcomes).items()],

@@ -45,7 +45,8 @@ def test_first_of_each_reason_are_shown_with_what_exactly():
         outcome(3, [lost("lone", RejectionReason.PHRASE_WITHOUT_BOX, "a cat")]),
     ]
     card = shown(stage_card(outcomes))
-    assert "| no-box | 16 | A caption of which no phrase was found. |" in card
+    assert "| no-box | 16 |" in card
+    assert "- **no-box** A caption of which no phrase was found." in card
     assert "| one-7 | no-box | caption 7 |" in card
     assert "| two-1 | no-box | later |" in card
     assert "two-2" not in card  # the first ten
