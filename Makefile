@@ -12,7 +12,7 @@ demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
 
 test: $(READY)  ## Run all tests
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(READY)  ## Formatting, lint, types, import contracts
 	@$(BIN)/ruff format --check .
