@@ -1,6 +1,7 @@
 """A store that is filled while things happen, and what came of each of them."""
 
 import random
+import shutil
 import signal
 import sys
 import time
@@ -174,9 +175,13 @@ class Pass:
 
     def _strike(self, moment: Moment) -> Row:
         """Wait for the moment, in the run that is under way or in a new one, and let it happen."""
-        left = self._start_unless_under_way()
-        run = self.runs[-1]
-        number = self._wait_until_under_way(run, moment.number, left)
+        number = None
+        while number is None:
+            left = self._start_unless_under_way()
+            run = self.runs[-1]
+            number = self._wait_until_under_way(run, moment.number, left)
+            if number is None:
+                self._forget_from(moment.number)
         time.sleep(moment.share * self.spans[number].seconds)
         since = time.time()
         settled = self._happen(moment.kind, run, since)
@@ -196,20 +201,35 @@ class Pass:
         self.runs.append(self.start(self.store))
         return left
 
-    def _wait_until_under_way(self, run: Run, wanted: int, left: set[str]) -> int:
-        """Wait for the output of that number, and return which one it is in the end."""
+    def _wait_until_under_way(self, run: Run, wanted: int, left: set[str]) -> int | None:
+        """Wait for the output of that number, or the next one that is seen being written.
+
+        Returns:
+            Its number; None if all took so little time that the run has ended.
+        """
         asked = deadline = time.monotonic()
         deadline += RUN_SECONDS
         while True:
             number = first_missing(self.store, self.spans, self.harmed)
-            if number > wanted or (number == wanted and open_workspaces(self.store) - left):
-                return min(number, len(self.spans) - 1)
+            if wanted <= number < len(self.spans) and open_workspaces(self.store) - left:
+                return number
             now = time.monotonic()
             if now > asked + 2:
                 asked = now
-                if run.is_final() or now > deadline:
-                    raise RuntimeError(f"{self.spans[number].key} was not begun: {run.state()}")
-            time.sleep(0.005)
+                ended = run.is_final()
+                if ended and number == len(self.spans):
+                    return None
+                if ended or now > deadline:
+                    raise RuntimeError(f"{self.spans[wanted].key} was not begun: {run.state()}")
+            time.sleep(0.002)
+
+    def _forget_from(self, number: int) -> None:
+        """Remove that output and all after it, so that they are made once more."""
+        self._judge()
+        for span in self.spans[number:]:
+            shutil.rmtree(self.store / span.key)
+            for row in self.rows:
+                row.whole.pop(span.key, None)
 
     def _happen(self, kind: str, run: Run, since: float) -> Settled:
         """Do it, and start again what was killed.
@@ -224,8 +244,9 @@ class Pass:
             case "worker":
                 own.stop("worker", signal.SIGKILL)
             case "both":
-                own.stop("worker", signal.SIGKILL)
+                own.processes["worker"].kill()
                 run.kill(signal.SIGKILL)
+                own.stop("worker", signal.SIGKILL)
             case "server":
                 own.stop("server", signal.SIGKILL)
                 time.sleep(_AWAY_SECONDS)
@@ -261,9 +282,12 @@ class Pass:
         return UNKNOWN
 
     def _cut_power(self, run: Run) -> None:
-        for name in ("server", "worker", "settle"):
-            self.own.stop(name, signal.SIGKILL)
+        names = ("server", "worker", "settle")
+        for name in names:
+            self.own.processes[name].kill()
         run.kill(signal.SIGKILL)
+        for name in names:
+            self.own.stop(name, signal.SIGKILL)
         time.sleep(_AWAY_SECONDS)
 
     def _settle(self) -> None:

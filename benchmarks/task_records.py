@@ -14,23 +14,26 @@ store      the same into the store: digests, manifest, rename, flushed to the di
 stage      the same through `run_stage`: what a stage of a flow does
 again      `run_stage` when all is there
 
+Each by the clock, and in processor time of the process and the server together, which holds on a
+machine with other work.
+
 Last, what a caption of the pocket world takes through the models, as the slope between two sizes of
-`curate`, each in one partition: by the clock, and as if all cores had done nothing else. The share
-is that of the lesser, so that other work on the machine makes it larger; and the real models are
-slower, so that their shares are smaller.
+`curate`, each in one partition, and with it the share of the overhead in the time of the work, by
+the clock and by the processor. The real models are slower, so that their shares are smaller.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 from own_prefect import ROOT, OwnPrefect
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -51,6 +54,7 @@ CAPTIONS = 4526  # of the released set
 STAGES = ("rank", "parse", "mask", "shard", "encode")
 SIZES = (96, 384)
 MOST_SHARE = 0.03
+TIMES = ("clock", "processor")
 _QUIET_SECONDS = 5
 
 
@@ -136,8 +140,7 @@ def count_records(own: OwnPrefect, num_flows: int, num_runs: int) -> bool:
             f"{settled:>8.1f}s  {', '.join(f'{n} {s}' for s, n in sorted(found.items()))}"
         )
     log = (own.folder / "server.log").read_text()
-    for sign in ("queue is full", "database is locked", "dropp"):
-        print(f"{log.count(sign):8} lines of the server's log say {sign!r}")
+    print(f"{log.count('queue is full'):8} lines of the server's log say that a queue is full")
     return complete
 
 
@@ -154,42 +157,38 @@ def wait_for_records(own: OwnPrefect, expected: int) -> tuple[Counter[str], floa
     return last, settled
 
 
-def measure_costs(own: OwnPrefect, num_runs: int) -> dict[str, float]:
+def measure_costs(own: OwnPrefect, num_runs: int) -> dict[str, dict[str, float]]:
     """Seconds an output, by what is around the work."""
-    costs = read_child(start_child(own, "costs", str(num_runs)))
+    server = str(own.processes["server"].pid)
+    costs = read_child(start_child(own, "costs", str(num_runs), server))
     print(f"\none flow alone: ms an output, {num_runs} outputs\n")
-    before = 0.0
+    print(f"{'':8}{'clock':>8}{'processor':>11}")
     for name, seconds in costs.items():
-        more = f"{1e3 * (seconds - before):>8.2f} more" if name in ("store", "stage") else ""
-        print(f"{name:8}{1e3 * seconds:>8.2f}{more}")
-        before = seconds
+        print(f"{name:8}{1e3 * seconds['clock']:>8.2f}{1e3 * seconds['processor']:>11.2f}")
     return costs
 
 
-def measure_share(own: OwnPrefect, costs: dict[str, float]) -> bool:
+def measure_share(own: OwnPrefect, costs: dict[str, dict[str, float]]) -> bool:
     """What part of the pocket pipeline's time on the published number of captions is not work."""
-    overhead = costs["stage"] - costs["loop"]
-    seconds = {size: read_child(start_child(own, "curate", str(size))) for size in SIZES}
-    few, many = seconds.values()
-    by_clock, by_cores = (
-        (many[name] - few[name]) / (many["captions"] - few["captions"])
-        for name in ("clock", "cores")
-    )
-    per_image = min(by_clock, by_cores)
+    few, many = (read_child(start_child(own, "curate", str(size))) for size in SIZES)
+    work = {
+        name: CAPTIONS * (many[name] - few[name]) / (many["captions"] - few["captions"])
+        for name in TIMES
+    }
     print(
-        f"\n`curate`: {1e3 * by_clock:.1f} ms a caption by the clock, {1e3 * by_cores:.1f} ms"
-        f" if all cores were free ({few['captions']} and {many['captions']} captions)\n"
+        f"\n`curate` of {CAPTIONS} captions, from {few['captions']} and {many['captions']}:"
+        f" {work['clock']:.0f} s by the clock, {work['processor']:.0f} s of processor time\n"
     )
-    print(f"{'rows':>5}{'partitions':>12}{'task runs':>11}{'overhead':>10}{'work':>9}{'share':>8}")
+    print(f"{'rows':>5}{'task runs':>11}{'overhead':>10}{'share':>8}{'processor':>11}{'share':>8}")
     shares = []
     for size in (64, 128):
-        partitions = -(-CAPTIONS // size)
-        runs = partitions * len(STAGES)
-        shares.append(overhead * runs / (overhead * runs + per_image * CAPTIONS))
-        print(
-            f"{size:>5}{partitions:>12}{runs:>11}{overhead * runs:>9.1f}s"
-            f"{per_image * CAPTIONS:>8.0f}s{shares[-1]:>8.2%}"
-        )
+        runs = -(-CAPTIONS // size) * len(STAGES)
+        line = f"{size:>5}{runs:>11}"
+        for name, width in zip(TIMES, (9, 10), strict=True):
+            overhead = runs * (costs["stage"][name] - costs["loop"][name])
+            shares.append(overhead / (overhead + work[name]))
+            line += f"{overhead:>{width}.1f}s{shares[-1]:>8.2%}"
+        print(line)
     return max(shares) < MOST_SHARE
 
 
@@ -202,27 +201,47 @@ def child_flow(name: str, runs: str) -> float:
     return tiny(name, int(runs))
 
 
-def child_costs(runs: str) -> dict[str, float]:
+def child_costs(runs: str, server: str) -> dict[str, dict[str, float]]:
     """Seconds an output in a loop, into the store, through `run_stage`, and again."""
     count = int(runs)
     store = open_store()
     tiny("warm", 20)
-    begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        for number in range(count):
+
+        def write_file(number: int) -> None:
             folder = Path(name) / str(number)
             folder.mkdir()
             write_number(TinySpec(flow="loop", number=number), folder)
-    middle = time.perf_counter()
-    for number in range(count):
-        _publish(store, TinySpec(flow="store", number=number))
-    end = time.perf_counter()
-    return {
-        "loop": (middle - begin) / count,
-        "store": (end - middle) / count,
-        "stage": tiny("stage", count) / count,
-        "again": tiny("stage", count) / count,
-    }
+
+        return {
+            "loop": timed(server, count, lambda: [write_file(n) for n in range(count)]),
+            "store": timed(
+                server,
+                count,
+                lambda: [_publish(store, TinySpec(flow="store", number=n)) for n in range(count)],
+            ),
+            "stage": timed(server, count, lambda: tiny("stage", count)),
+            "again": timed(server, count, lambda: tiny("stage", count)),
+        }
+
+
+def timed(server: str, count: int, work: Callable[[], object]) -> dict[str, float]:
+    """Seconds a piece of work takes, by the clock and of this process's and the server's processor.
+
+    The server has some seconds to write what has reached it.
+    """
+    process = psutil.Process(int(server))
+    processor = time.process_time() + _processor_of(process)
+    begin = time.perf_counter()
+    work()
+    clock = time.perf_counter() - begin
+    time.sleep(_QUIET_SECONDS)
+    processor = time.process_time() + _processor_of(process) - processor
+    return {"clock": clock / count, "processor": processor / count}
+
+
+def _processor_of(process: psutil.Process) -> float:
+    return sum(sum(one.cpu_times()[:2]) for one in [process, *process.children(recursive=True)])
 
 
 def _publish(store: Store, spec: TinySpec) -> None:
@@ -248,11 +267,7 @@ def child_curate(size: str) -> dict[str, float]:
     clock, processor = time.perf_counter() - begin, time.process_time() - processor
     manifest = open_store().find(made.dataset)
     assert manifest is not None
-    return {
-        "captions": manifest.num_out,
-        "clock": clock,
-        "cores": processor / (os.cpu_count() or 1),
-    }
+    return {"captions": manifest.num_out, "clock": clock, "processor": processor}
 
 
 def start_child(own: OwnPrefect, *work: str) -> subprocess.Popen[str]:
