@@ -69,7 +69,7 @@ def measure(folder: Path, num_rows: int, partition_size: int) -> None:
     filled = json.loads(known.read_text())
     print("{entries} entries, {files} files in {fill:.0f} s".format(**filled), flush=True)
     print(f"\n{'':16}{'seconds':>8}{'processor':>11}{'base MiB':>10}{'above':>7}")
-    for part in ("register", "select"):
+    for part in ("read", "select", "register"):
         print(f"{part:16}{filled[part]:8.1f}{'':11}{filled['base']:10.0f}{filled['above']:7.0f}")
     for command in COMMANDS:
         ran = run_child(command, folder, settings)
@@ -139,6 +139,7 @@ def child_fill(folder: str, partition_size: int) -> dict[str, Any]:
     from prefect import flow
 
     from tasks.prepare_source import prepare_source
+    from tasks.register_captions import register_captions
     from tasks.select_images import select_partitions
     from tasks.stage import open_store
     from tokencompose_core.store.uses import record_use
@@ -153,9 +154,12 @@ def child_fill(folder: str, partition_size: int) -> dict[str, Any]:
         source = prepare_source(config)
         middle = time.perf_counter()
         parts = select_partitions(source, config)
+        selected = time.perf_counter()
+        assert register_captions(parts, config).num_images
         found.update(
-            register=middle - begin,
-            select=time.perf_counter() - middle,
+            read=middle - begin,
+            select=selected - middle,
+            register=time.perf_counter() - selected,
             source=source,
             parts=parts,
             above=peak_mib() - base,
