@@ -195,7 +195,7 @@ class Pass:
 
     def _start_unless_under_way(self) -> set[str]:
         """Start the flow, unless the last run goes on; returns what killed runs left behind."""
-        if self.runs and self.runs[-1].pids():
+        if self.rows and self.rows[-1].settled.name == "Running" and self.runs[-1].pids():
             return set()
         left = open_workspaces(self.store)
         self.runs.append(self.start(self.store))
