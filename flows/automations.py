@@ -18,6 +18,7 @@ from tasks.announce import CAPTIONS_REGISTERED, DATASET_CURATED, MODEL_FINETUNED
 # Runs are heard of every 30 seconds (`flows.heartbeat_frequency` in pyproject.toml).
 SILENT_FOR = timedelta(minutes=4)
 NOT_STARTED_FOR = timedelta(minutes=8)
+RETRIED_AFTER = timedelta(seconds=30)
 NOTIFICATION_BLOCK = "tokencompose"
 """Name of the notification block, of any kind, that failures are announced with."""
 
@@ -147,17 +148,23 @@ def _when_silent(
 
 
 def retry_once() -> AutomationCore:
-    """A run that failed or crashed the first time goes on from what is stored."""
+    """A run that failed or crashed the first time goes on from what is stored.
+
+    Not at once: of a killed process both its runner and the worker say that it crashed, some
+    seconds apart, and the second would undo what is done about the first.
+    """
     return AutomationCore(
         name="tokencompose: retry once",
         description="A deployment's run that failed or crashed is run once more.",
         trigger=EventTrigger(
-            expect=_UNHAPPY,
+            after=_UNHAPPY,
+            expect={"prefect.flow-run.AwaitingRetry"},
             match=ResourceSpecification({"prefect.resource.id": _RUNS, "prefect.run-count": "1"}),
             match_related=_OF_DEPLOYMENTS,
             for_each={"prefect.resource.id"},
-            posture=Posture.Reactive,
+            posture=Posture.Proactive,
             threshold=1,
+            within=RETRIED_AFTER,
         ),
         actions=[
             ChangeFlowRunState(
