@@ -12,6 +12,7 @@ from data_schemas.configs.curate_config import CurateConfig
 from flows.__main__ import main
 from flows.curate import curate
 from flows.plan import plan
+from tasks.markdown import plain_text
 from tasks.planning import UNKNOWN_INPUT, Reason, StagePlan
 from tests.flows.conftest import NUM_ROWS, Base, DrawnSet, Run, run_flow
 from tokencompose_core.pocket.floors.held_out import draw_held_out
@@ -212,7 +213,8 @@ def test_plan_is_one_artifact(drawn: DrawnSet):
     # What takes more than three seconds shows its progress besides.
     (artifact,) = (found for found in asyncio.run(read()) if found.type != "progress")
     assert artifact.key == "plan-drawn"
-    assert f"| {NUM_ROWS} | mask.box_threshold 0.25 -&gt; 0.3 |" in artifact.data
+    why = plain_text("mask.box_threshold 0.25 -> 0.3")
+    assert f"| {NUM_ROWS} | {why} |" in artifact.data
 
 
 def test_command_prints_the_plan(drawn: DrawnSet, capsys: pytest.CaptureFixture):

@@ -206,7 +206,8 @@ def test_backfill_checks_all_configs_before_a_run_starts(
     register_captions(drawn.config())
     with pytest.raises(ValueError, match="box_treshold"):
         backfill(BackfillConfig.model_validate({"changes": {"mask": {"box_treshold": 0.4}}}))
-    assert not any("box_treshold" in str(run.parameters) for run in server.read_flow_runs())
+    curated = runs_of(server, "curate", 0)
+    assert not any("box_treshold" in str(run.parameters) for run in curated)
 
 
 def test_a_set_without_a_usable_image_is_not_registered(

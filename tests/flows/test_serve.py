@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -76,8 +77,9 @@ def program(home: Path, name: str) -> psutil.Process | None:
     """The server or the worker that the supervisor of this home keeps running."""
     supervisor = psutil.Process(int((home / "supervisord.pid").read_text()))
     for child in supervisor.children():
-        if name in child.cmdline():
-            return child
+        with suppress(psutil.Error):  # it has just ended
+            if name in child.cmdline():
+                return child
     return None
 
 
