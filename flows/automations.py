@@ -25,6 +25,8 @@ NOTIFICATION_BLOCK = "tokencompose"
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _ENDED = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")}
 _UNHAPPY = {f"prefect.flow-run.{name}" for name in ("Failed", "TimedOut", "Crashed")}
+# The names that workers give to Pending states.
+_TAKEN = {f"prefect.flow-run.{name}" for name in ("Pending", "Submitting", "InfrastructurePending")}
 _RUNS = "prefect.flow-run.*"
 # A subflow has no deployment; it is run again by its parent.
 _OF_DEPLOYMENTS = ResourceSpecification(
@@ -97,7 +99,7 @@ def settle_silent_runs() -> list[AutomationCore]:
         _when_silent(
             "reschedule lost runs",
             f"A worker took a run and did not start it within {NOT_STARTED_FOR}.",
-            after={"prefect.flow-run.Pending"},
+            after=_TAKEN,
             expect={"prefect.flow-run.Running", "prefect.flow-run.AwaitingRetry", *_ENDED},
             within=NOT_STARTED_FOR,
             action=ChangeFlowRunState(
