@@ -20,7 +20,8 @@ RUN make .venv/.ready
 ENV PATH=/srv/tokencompose/.venv/bin:$PATH \
     TOKENCOMPOSE_CACHE=/srv/cache \
     DO_NOT_TRACK=1 \
-    WORK_POOL=cpu
+    WORK_POOL=cpu \
+    RUNS_AT_ONCE=1
 # Copies of stored files, and checkpoints of unfinished trainings.
 VOLUME /srv/cache
-CMD ["sh", "-c", "exec prefect worker start --pool \"$WORK_POOL\""]
+CMD ["sh", "-c", "exec prefect worker start --pool \"$WORK_POOL\" --limit \"$RUNS_AT_ONCE\""]

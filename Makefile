@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check serve stop screenshots ablate ui report pocket-report train-pocket bench-train bench-train-gpu \
+.PHONY: demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train bench-train-gpu \
 	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
 	bench-evaluate bench-records bench-crashes bench-operate deploy lock format clean
 

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--profile",
         default="pocket",
-        help="pocket, paper, or a TOML file (import-masks, gc, verify and lineage have none)",
+        help="pocket, paper, or a TOML file (import-masks, gc, verify, lineage, inspect and changes"
+        " have none)",
     )
     parser.add_argument("--deep", action="store_true", help="verify: compare every digest")
     parser.add_argument(
@@ -88,10 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     released.add_argument("--num-images-per-prompt", type=int, default=10)
     released.add_argument("--threshold", type=float, default=0.1, help="a score counts if above")
     options = parser.parse_args(arguments)
-    # Bars and one line a stage say enough; the UI has everything.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1" if options.profile == "pocket" else "0")
     if options.flow == "ui":
         return subprocess.call([sys.executable, "-m", "prefect", "server", "start"])
     if options.flow == "score-released" and not (options.prompts and options.detections):
@@ -100,10 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.flow == "score-released":
             return _score_released(options)
         if options.flow in ("serve", "deploy", "stop"):
-            from flows import serve
-
-            {"serve": serve.serve, "deploy": serve.register, "stop": serve.stop}[options.flow]()
-            return 0
+            return _serve(options.flow)
+        # Bars and one line a stage say enough; the UI has everything.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+        os.environ.setdefault("HF_HUB_OFFLINE", "1" if options.profile == "pocket" else "0")
         _run(options.flow, _given(options) | options.config)
     except ValidationError as error:
         for problem in error.errors():
@@ -127,10 +125,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _serve(command: str) -> int:
+    from flows import serve
+
+    try:
+        {"serve": serve.serve, "deploy": serve.register, "stop": serve.stop}[command]()
+    except (RuntimeError, LookupError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def _given(options: argparse.Namespace) -> dict:
     """What the arguments say of a config."""
     match options.flow:
-        case "import-masks" | "gc":
+        case "import-masks" | "gc" | "inspect" | "changes":
             return {}
         case "verify":
             return {"deep": options.deep}

@@ -51,7 +51,16 @@ def serve() -> None:
 
 
 def register() -> None:
-    """Bring pools, deployments and automations of a running server to what this project says."""
+    """Bring pools, deployments and automations of a running server to what this project says.
+
+    Raises:
+        RuntimeError: If no server answers, or it refuses a deployment.
+    """
+    if not is_running():
+        raise RuntimeError(
+            f"no Prefect server answers at {ui_url()}; start one with `make serve`, or set"
+            " PREFECT_API_URL"
+        )
     register_pools()
     register_deployments()
     names = register_automations()

@@ -72,6 +72,13 @@ def measure_model(spec: LatencySpec) -> Manifest | State:
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.evaluation.latency import time_images
 
+        here = describe_machine(spec.device)
+        if here != spec.machine:
+            raise ValueError(
+                f"seconds an image are asked for on {spec.machine}, where the flow runs, but its"
+                f" tasks run on {here}; run the flow without"
+                " TOKENCOMPOSE_TASK_RUNNER"
+            )
         pipeline = load_model(spec.model, store, spec.sampler, spec.device)
         settings = spec.settings
         total = settings.num_warmup + settings.num_images

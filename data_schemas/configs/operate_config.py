@@ -21,7 +21,7 @@ class GcConfig(Settings):
     keep_stages: Annotated[
         tuple[str, ...],
         Field(description="Stages whose outputs are kept, with everything they were made from."),
-    ] = ("finetune", "train")
+    ] = ("finetune", "train", "register")
     keep: Annotated[
         tuple[str, ...], Field(description="Keys that are kept, with what they were made from.")
     ] = ()

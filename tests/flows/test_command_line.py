@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.__main__ import main
 
@@ -37,6 +38,21 @@ def test_import_asks_for_the_masks_and_knows_no_profile(capsys):
     assert main(["import-masks", "--config", json.dumps(config)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["masks_dir: Field required", "profile: Extra inputs are not permitted"]
+
+
+@pytest.mark.parametrize(
+    ("flow", "config"),
+    [("inspect", {"sample": "cat", "dataset": "none-such"}), ("changes", {"after": "none-such"})],
+)
+def test_flows_without_a_profile_look_into_the_store(flow, config, capsys, store_dir):
+    assert main([flow, "--config", json.dumps(config)]) == 1
+    assert "none-such" in capsys.readouterr().err
+
+
+def test_deploy_without_a_server_says_so(capsys):
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert main(["deploy"]) == 1
+    assert "make serve" in capsys.readouterr().err
 
 
 def test_profile_that_is_not_there_is_named_with_those_that_are(capsys):

@@ -138,6 +138,40 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
     assert run("serve", environment).returncode == 0  # and it can be started again
 
 
+@pytest.mark.timeout(900)
+def test_a_schedule_fires_and_finds_nothing_to_do(environment: dict[str, str]):
+    api = environment["PREFECT_API_URL"]
+    assert run("serve", environment).returncode == 0
+    for automation in ask(environment, "automations"):
+        if "curate what was registered" in automation["name"]:  # as a person switches it off
+            url = f"{api}/automations/{automation['id']}"
+            httpx.patch(url, json={"enabled": False}, timeout=30).raise_for_status()
+    found = httpx.get(f"{api}/deployments/name/register-captions/pocket", timeout=30).json()
+    captions = {"kind": "pocket", "seed": 5, "num_images": 6, "num_damaged": 0}
+    httpx.patch(
+        f"{api}/deployments/{found['id']}/schedules/{found['schedules'][0]['id']}",
+        json={
+            "active": True,
+            "schedule": {"interval": 15},
+            "parameters": {"config": {"profile": "pocket", "source": captions}},
+        },
+        timeout=30,
+    ).raise_for_status()
+
+    def completed() -> list[dict]:
+        runs = [r for r in ask(environment, "flow_runs") if r["state_type"] == "COMPLETED"]
+        return sorted(runs, key=lambda flow_run: flow_run["start_time"])
+
+    wait_for(lambda: len(completed()) >= 2)
+    first, second = completed()[:2]
+    assert first["auto_scheduled"]
+    assert second["auto_scheduled"]
+    assert second["total_run_time"] < 10
+    tasks = [t for t in ask(environment, "task_runs") if t["flow_run_id"] == second["id"]]
+    assert {t["state_name"] for t in tasks} == {"Cached"}
+    assert {r["flow_id"] for r in ask(environment, "flow_runs")} == {found["flow_id"]}
+
+
 def test_serve_leaves_a_server_of_someone_else_alone(environment: dict[str, str]):
     python = (
         "import http.server as h\n"
