@@ -145,7 +145,7 @@ def prepare(own: OwnPrefect) -> None:
     lift_limit(own, DEPLOYMENT)
     own.run("-c", REGISTER)
     own.start_worker("cpu")
-    own.start_script("settle", "-m", "tasks.settle_runs")
+    own.start("settle", "-m", "tasks.settle_runs")
 
 
 def run_calmly(own: OwnPrefect, store: Path) -> None:

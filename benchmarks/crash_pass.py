@@ -257,7 +257,7 @@ class Pass:
             case "power":
                 self._cut_power(run)
                 own.start_server()
-                own.start_script("settle", *own.commands["settle"])
+                own.start("settle", *own.commands["settle"])
             case "term flow":
                 run.kill(signal.SIGTERM)
             case "term worker":

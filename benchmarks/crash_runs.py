@@ -52,12 +52,12 @@ class Run:
                 continue
         return sorted(found)
 
-    def kill(self, kind: int) -> None:
+    def kill(self, signum: int) -> None:
         """Send its processes a signal; one that is to end politely is told by its first process."""
         pids = self.pids()
-        for pid in pids if kind == signal.SIGKILL else pids[:1]:
+        for pid in pids if signum == signal.SIGKILL else pids[:1]:
             try:
-                os.kill(pid, kind)
+                os.kill(pid, signum)
             except ProcessLookupError:
                 continue
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -48,12 +47,7 @@ class OwnPrefect:
         self.start_server()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for name in reversed(list(self.processes)):
             self.stop(name, signal.SIGTERM)
 
@@ -65,7 +59,7 @@ class OwnPrefect:
         """
         if self.answers():
             raise RuntimeError(f"another server answers at {self.api}")
-        self._start("server", "-m", "prefect", "server", "start")
+        self.start("server", "-m", "prefect", "server", "start")
         deadline = time.monotonic() + _START_SECONDS
         while not self.answers():
             if self.processes["server"].poll() is not None or time.monotonic() > deadline:
@@ -75,11 +69,7 @@ class OwnPrefect:
 
     def start_worker(self, pool: str) -> None:
         """Start a worker of processes; it takes up work when it has come up."""
-        self._start("worker", "-m", "prefect", "worker", "start", "--type", "process", "-p", pool)
-
-    def start_script(self, name: str, *command: str) -> None:
-        """Start a script beside the server, under a name."""
-        self._start(name, *command)
+        self.start("worker", "-m", "prefect", "worker", "start", "--type", "process", "-p", pool)
 
     def run(self, *command: str) -> None:
         """Run a command of Python's to its end.
@@ -97,10 +87,10 @@ class OwnPrefect:
         if ran.returncode:
             raise RuntimeError(f"{' '.join(command)}: {ran.stdout[-2000:]}{ran.stderr}")
 
-    def stop(self, name: str, kind: int) -> None:
+    def stop(self, name: str, signum: int) -> None:
         """Send a process a signal and wait for its end."""
         process = self.processes.pop(name)
-        process.send_signal(kind)
+        process.send_signal(signum)
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -141,7 +131,8 @@ class OwnPrefect:
             if len(page) < 200:
                 return found
 
-    def _start(self, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str) -> None:
+        """Start a command of Python's beside the server, under a name."""
         self.commands[name] = command
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(

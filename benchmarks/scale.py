@@ -259,10 +259,19 @@ def prefect_server() -> Iterator[None]:
         yield
 
 
-def run_child(work: str, store: Path, **settings: Any) -> dict[str, Any]:
-    """Run a function `child_...` in a new process, so that peaks of memory do not mix."""
+def run_child(
+    work: str, store: Path, *, script: Sequence[str] = (__file__,), **settings: Any
+) -> dict[str, Any]:
+    """Run a function `child_...` in a new process, so that peaks of memory do not mix.
+
+    Args:
+        work: The function's name behind `child_`.
+        store: The store of that process.
+        script: What Python is to run: a benchmark that takes `--child`.
+        settings: Arguments of the function.
+    """
     ran = subprocess.run(
-        [sys.executable, __file__, "--child", work],
+        [sys.executable, *script, "--child", work],
         input=json.dumps(settings),
         # A server that is told to end says as an error what it could not write any more.
         env={

@@ -133,7 +133,7 @@ def count_records(own: OwnPrefect, num_flows: int, num_runs: int) -> bool:
             read_child(child)
         seconds = time.perf_counter() - begin
         expected.update({name: num_flows * count for name, count in states.items()})
-        found, settled = wait_for_records(own, sum(expected.values()))
+        found, settled = wait_for_records(own)
         complete = complete and found == expected
         print(
             f"{title:8}{sum(expected.values()):>10}{sum(found.values()):>10}{seconds:>9.1f}"
@@ -144,7 +144,7 @@ def count_records(own: OwnPrefect, num_flows: int, num_runs: int) -> bool:
     return complete
 
 
-def wait_for_records(own: OwnPrefect, expected: int) -> tuple[Counter[str], float]:
+def wait_for_records(own: OwnPrefect) -> tuple[Counter[str], float]:
     """Final states, once nothing has changed for a while; and after how many seconds."""
     begin = changed = time.monotonic()
     last: Counter[str] = Counter()

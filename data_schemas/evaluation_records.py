@@ -133,6 +133,7 @@ CLIP_SCORE_SCHEMA = pa.schema(
     ]
 )
 """CLIPScore of generated images, one row an image."""
+
 SCORED_SCHEMA = pa.schema(
     [
         pa.field("prompt_id", pa.int32(), nullable=False),

@@ -28,6 +28,8 @@ _UNHAPPY = {f"prefect.flow-run.{name}" for name in ("Failed", "TimedOut", "Crash
 # The names that workers give to Pending states.
 _TAKEN = {f"prefect.flow-run.{name}" for name in ("Pending", "Submitting", "InfrastructurePending")}
 _RUNS = "prefect.flow-run.*"
+_ANY_RUN = ResourceSpecification({"prefect.resource.id": _RUNS})
+_ANYTHING = ResourceSpecification({})
 # A subflow has no deployment; it is run again by its parent.
 _OF_DEPLOYMENTS = ResourceSpecification(
     {"prefect.resource.id": "prefect.deployment.*", "prefect.resource.role": "deployment"}
@@ -132,14 +134,18 @@ def _when_silent(
     expect: set[str],
     within: timedelta,
     action: ChangeFlowRunState,
+    match: ResourceSpecification = _ANY_RUN,
+    match_related: ResourceSpecification = _ANYTHING,
 ) -> AutomationCore:
+    """What is done of a run if no event of `expect` follows one of `after` within a time."""
     return AutomationCore(
         name=f"tokencompose: {name}",
         description=description,
         trigger=EventTrigger(
             after=after,
             expect=expect,
-            match=ResourceSpecification({"prefect.resource.id": _RUNS}),
+            match=match,
+            match_related=match_related,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -155,27 +161,20 @@ def retry_once() -> AutomationCore:
     Not at once: of a killed process both its runner and the worker say that it crashed, some
     seconds apart, and the second would undo what is done about the first.
     """
-    return AutomationCore(
-        name="tokencompose: retry once",
-        description="A deployment's run that failed or crashed is run once more.",
-        trigger=EventTrigger(
-            after=_UNHAPPY,
-            expect={"prefect.flow-run.AwaitingRetry"},
-            match=ResourceSpecification({"prefect.resource.id": _RUNS, "prefect.run-count": "1"}),
-            match_related=_OF_DEPLOYMENTS,
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=RETRIED_AFTER,
+    return _when_silent(
+        "retry once",
+        "A deployment's run that failed or crashed is run once more.",
+        after=_UNHAPPY,
+        expect={"prefect.flow-run.AwaitingRetry"},
+        within=RETRIED_AFTER,
+        action=ChangeFlowRunState(
+            state=StateType.SCHEDULED,
+            name="AwaitingRetry",
+            force=False,
+            message="Run again, once; what is stored is not computed again.",
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.SCHEDULED,
-                name="AwaitingRetry",
-                force=False,
-                message="Run again, once; what is stored is not computed again.",
-            )
-        ],
+        match=ResourceSpecification({"prefect.resource.id": _RUNS, "prefect.run-count": "1"}),
+        match_related=_OF_DEPLOYMENTS,
     )
 
 

@@ -124,8 +124,8 @@ def _stored_lora(model: ModelUnderTest, store: Store) -> set[str]:
     root = Path(store.root).resolve()
     if not path.is_relative_to(root):
         return set()
-    keys = {path.relative_to(root).parts[0]}
-    return {key for key in keys if store.find(key, "size") is not None}
+    key = path.relative_to(root).parts[0]
+    return {key} if store.find(key, "size") is not None else set()
 
 
 def _made_masks(benchmark: Benchmark, masked: Sequence[Manifest]) -> bool:

@@ -99,9 +99,9 @@ def inspect_samples(dataset: str, sample: str) -> Inspection:
         )
     stories = list(tell_stories([one.key for one in found], tables, rejections).values())
     artifact = artifact_key("inspect", record.caption_set)
-    lines = [*_head(record, sample, len(stories), num_matches)]
+    lines = list(_head(record, sample, len(stories), num_matches))
     for story in stories:
-        lines += [*_section(story, store, made)]
+        lines += _section(story, store, made)
     create_markdown_artifact(
         key=artifact,
         markdown="\n".join(lines),

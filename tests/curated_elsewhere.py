@@ -3,15 +3,12 @@
 import hashlib
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect.settings import get_current_settings
 
@@ -95,32 +92,6 @@ def shards_of(store: Store) -> dict[str, tuple[str, str]]:
         tar = store.path(manifest, "shard.tar").read_bytes()
         found[manifest.key] = (manifest.digest, hashlib.sha256(tar).hexdigest())
     return found
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_until(is_so: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait for something to become true.
-
-    Raises:
-        TimeoutError: If it does not.
-    """
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds} s")
-        time.sleep(0.1)
-
-
-def is_open(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.curated_elsewhere import free_port, is_open, wait_until
+from tests.local_servers import free_port, is_open, wait_until
 
 # Where Debian puts what is not in the path.
 _FOLDERS = ":".join(str(folder) for folder in Path("/usr/lib/postgresql").glob("*/bin"))

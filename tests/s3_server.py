@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.curated_elsewhere import free_port, is_open, service, wait_until
+from tests.curated_elsewhere import service
+from tests.local_servers import free_port, is_open, wait_until
 
 BUCKET = "captions"
 

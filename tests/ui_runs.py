@@ -19,11 +19,7 @@ def main(folder: Path) -> None:
     lines = (folder / "captions.jsonl").read_text("utf-8").splitlines()
     drawn = DrawnSet(folder, [json.loads(line) for line in lines])
     first = curate(drawn.config(), return_state=True)
-    (folder / "005.jpg").write_bytes((folder / "005.jpg").read_bytes()[:2500])
-    drawn.rows[7]["caption"] = ["Very nice."]
-    drawn.rows.append({"img_path": HOSTILE, "caption": ["A cat that is nowhere."]})
-    changes = {"max_rejected_fraction": 0.5, "mask": {"box_threshold": 0.4}}
-    second = curate(drawn.config(**changes), return_state=True)
+    second = curate(drawn.config(**drawn.damage(HOSTILE)), return_state=True)
     sampled = {"kind": "sampled", "categories": ["cat", "boat"], "num_prompts": 2, "num_objects": 1}
     evaluate(
         [ModelUnderTest(label="base", name="pocket:stable_diffusion")],

@@ -70,6 +70,20 @@ class DrawnSet:
         item.image.save(self.folder / name, quality=92)
         self.rows.append({"img_path": name, "caption": [item.sentence.text, item.wrong.text]})
 
+    def damage(self, missing: str) -> dict[str, Any]:
+        """Cut an image off, take the nouns out of a caption, and name an image that is not there.
+
+        Args:
+            missing: What the caption file calls that image.
+
+        Returns:
+            Changes of the config with which a run takes the set all the same, and other masks.
+        """
+        (self.folder / "005.jpg").write_bytes((self.folder / "005.jpg").read_bytes()[:2500])
+        self.rows[7]["caption"] = ["Very nice."]
+        self.rows.append({"img_path": missing, "caption": ["A cat that is nowhere."]})
+        return {"max_rejected_fraction": 0.5, "mask": {"box_threshold": 0.4}}
+
     def copy_to(self, folder: Path) -> "DrawnSet":
         """The set and its store in another place, to be changed there."""
         shutil.copytree(self.folder, folder)

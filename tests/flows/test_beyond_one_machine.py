@@ -14,16 +14,9 @@ import pytest
 from prefect.filesystems import RemoteFileSystem
 
 from data_schemas.configs.curate_config import CurateConfig
-from tests.curated_elsewhere import (
-    end,
-    free_port,
-    is_open,
-    service,
-    shards_of,
-    start_curate,
-    wait_until,
-)
+from tests.curated_elsewhere import end, service, shards_of, start_curate
 from tests.flows.conftest import NUM_ROWS, DrawnSet
+from tests.local_servers import free_port, is_open, wait_until
 from tests.postgres_server import postgres_server
 from tests.s3_server import BUCKET, s3_server
 from tokencompose_core.pocket.floors.held_out import draw_held_out

@@ -1,7 +1,6 @@
 """A few moments of `make bench-crashes`; the whole table is in docs/crashes.md."""
 
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.local_servers import free_port
 
 _LINE = re.compile(r"^ +(\w+) +\d+% +(\w+(?: \w+)?)  +(\w+) +\d+ s .*  (yes|NO)$", re.MULTILINE)
 
@@ -22,10 +22,7 @@ STATES = {
 
 @pytest.mark.timeout(1800)  # minutes, on two cores without other work
 def test_what_was_killed_goes_on_to_the_same_outputs(tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "benchmarks/crash_matrix.py", "--port", str(port)]
+    command = [sys.executable, "benchmarks/crash_matrix.py", "--port", str(free_port())]
     command += ["--moments", "4", "--kinds", "flow,server,deleted", "--keep", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.curated_elsewhere import wait_until
+from tests.local_servers import wait_until
 from tests.s3_server import BUCKET, s3_server
 from tests.stored_numbers import BEFORE, run_numbers, states_of_tasks
 from tokencompose_core.store.store_error import StoreError, StoreRefusedError

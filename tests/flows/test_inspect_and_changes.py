@@ -49,12 +49,9 @@ def newest_artifact(key: str) -> str:
 @pytest.fixture(scope="module")
 def scene(base: Base, tmp_path_factory: pytest.TempPathFactory):
     drawn = base.drawn.copy_to(tmp_path_factory.mktemp("scene") / "set")
-    (drawn.folder / "005.jpg").write_bytes((drawn.folder / "005.jpg").read_bytes()[:2500])
-    drawn.rows[7]["caption"] = ["Very nice."]
-    drawn.rows.append({"img_path": HOSTILE, "caption": ["A cat that is nowhere."]})
+    relaxed = drawn.damage(HOSTILE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOKENCOMPOSE_STORE", str(drawn.store_dir))
-        relaxed = {"max_rejected_fraction": 0.5, "mask": {"box_threshold": 0.4}}
         second = curate(drawn.config(**relaxed)).dataset
         yield Scene(drawn, base.computed.result.dataset, second, newest_artifact("changes-drawn"))
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.operate_scale import NEW_THRESHOLD, child_fill, config_of, write_set
+from benchmarks.filled_store import config_of, write_set
+from benchmarks.operate_scale import NEW_THRESHOLD, child_fill
 from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyConfig
 from flows.gc import gc
 from flows.lineage import lineage

@@ -2,8 +2,8 @@
 
 import json
 import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +14,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from data_schemas.configs.curate_config import CurateConfig
 from flows.curate import curate
 from tests.hostile_inputs import CAPTION, encoded, picture
+from tests.local_servers import QuietAnswers, http_server
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 pytest.importorskip("aiohttp", reason="fsspec reads http with it")
@@ -21,28 +22,19 @@ SECRETS = ("s3cretword", "s3cretsign", "s3crettoken", "s3cretfragment")
 IMAGE = encoded(picture(), format="JPEG", quality=92)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietAnswers, BaseHTTPRequestHandler):
     """Gives an image to whoever knows the password, and an error that quotes the request."""
 
     def do_GET(self):
         good = "good" in self.path and (self.headers["Authorization"] or "").startswith("Basic")
         body = IMAGE if good else f"no {self.path}".encode()
-        self.send_response(200 if good else 403, None if good else f"no {self.path}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(200 if good else 403, body, None if good else f"no {self.path}")
 
 
 @pytest.fixture(scope="module")
-def port():
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield running.server_port
-    running.shutdown()
-    running.server_close()
+def port() -> Iterator[int]:
+    with http_server(Handler) as port:
+        yield port
 
 
 def texts_of(path: Path) -> str:

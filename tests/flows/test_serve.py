@@ -1,7 +1,6 @@
 """`make serve` and `make stop`, as a person uses them."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
+from tests.local_servers import free_port
 
 _SECONDS = 180
 
@@ -21,9 +21,7 @@ _SECONDS = 180
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A Prefect of the test's own, and its end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     own = {
         **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT")},
         "PREFECT_HOME": str(tmp_path / "prefect"),

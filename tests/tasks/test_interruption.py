@@ -8,18 +8,13 @@ import pytest
 from prefect import flow, task
 
 from tasks.progress import STOP, Progress
-from tasks.stage import STAGE_OPTIONS, Spec, reuse_or_publish, run_stage
+from tasks.stage import STAGE_OPTIONS, reuse_or_publish, run_stage
 from tasks.task_runner import ONE_AT_A_TIME
+from tests.stored_numbers import NumberSpec
 
 
-class EndlessSpec(Spec):
+class EndlessSpec(NumberSpec):
     stage: ClassVar[str] = "endless"
-    version: ClassVar[int] = 1
-
-    number: int
-
-    def parts(self) -> dict[str, Any]:
-        return {"number": self.number}
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -10,8 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 _GLOBAL = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module)")
-NOT_WEIGHTS = (
-    SafetensorError,
+NOT_UNPICKLED = (
     UnpicklingError,
     RuntimeError,
     EOFError,
@@ -22,7 +21,9 @@ NOT_WEIGHTS = (
     AttributeError,
     AssertionError,
 )
-"""What readers raise for files that hold something else; none of it is a fault of the machine."""
+"""What unpickling raises for files that hold something else, none of it a fault of the machine."""
+NOT_WEIGHTS = (SafetensorError, *NOT_UNPICKLED)
+"""The same of readers of weights, in either form."""
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -53,11 +54,13 @@ def refusal(path: Path, error: Exception) -> str:
         error: One of `NOT_WEIGHTS`.
     """
     found = _GLOBAL.search(str(error))
-    if found is not None:
-        reason = f"it wants to call {found[1]}"
-    else:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+    reason = first_line(error) if found is None else f"it wants to call {found[1]}"
     return (
         f"{path} holds no weights, or more than weights ({reason}), and is not opened; get it"
         " again from whoever published it, as .safetensors if there is one"
     )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the advice of torch that follows; its name if it says nothing."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -16,7 +16,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import (
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from tokencompose_core.captions.clip import Clip
-from tokencompose_core.checkpoints.read_weights import read_weights
+from tokencompose_core.checkpoints.read_weights import first_line, read_weights
 from tokencompose_core.store.read_ahead import read_ahead
 
 
@@ -57,8 +57,7 @@ def load_inception(weights: Path, *, device: str = "cpu") -> Extractor:
             "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
         ).to(device)
     except (ValueError, RuntimeError, EOFError, TypeError, AttributeError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{remedy} ({reason})") from error
+        raise ValueError(f"{remedy} ({first_line(error)})") from error
     return Extractor(2048, pil_to_tensor, lambda pixels: network(pixels)[0], device)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from flair.data import Dictionary
 
+from tokencompose_core.checkpoints.read_weights import NOT_UNPICKLED, first_line
+
 TRUSTED_VARIABLE = "TOKENCOMPOSE_TRUSTED_TAGGERS"
 # torch's unpickler for weights alone does not know the kind of pickle that flair writes, so that
 # flair's files are read with Python's, which may look up these names only. None of them opens a
@@ -59,23 +61,11 @@ def read_tagger(path: Path, name: str) -> dict[str, Any]:
     try:
         state = _read(path)
         _check_embeddings(state.get("embeddings"))
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-    ) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+    except (*NOT_UNPICKLED, zipfile.BadZipFile) as error:
         raise ValueError(
             f"parse.model {name!r}: {path.name} is not opened, because it may run any program"
-            f" while it is ({reason}); save the tagger with a recent flair, or, if you trust"
-            f" whoever made it, set the environment variable {TRUSTED_VARIABLE}={name}"
+            f" while it is ({first_line(error)}); save the tagger with a recent flair, or, if you"
+            f" trust whoever made it, set the environment variable {TRUSTED_VARIABLE}={name}"
         ) from error
     return state
 

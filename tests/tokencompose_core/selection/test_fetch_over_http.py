@@ -3,12 +3,14 @@
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import pytest
 
 from data_schemas.rejections import RejectionReason
+from tests.local_servers import QuietAnswers, http_server
 from tokencompose_core.selection.fetch_images import (
     FetchError,
     FetchLimits,
@@ -22,7 +24,7 @@ LIMITS = FetchLimits(("http",), 1000, 1.0, num_retries=1, private_hosts=("127.0.
 IMAGE = b"\x89PNG whatever"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietAnswers, BaseHTTPRequestHandler):
     """What each path does to whoever asks for it."""
 
     protocol_version = "HTTP/1.1"
@@ -65,28 +67,13 @@ class Handler(BaseHTTPRequestHandler):
             case _:
                 self.answer(404, b"not here")
 
-    def answer(self, code, content, **headers):
-        self.send_response(code)
-        for name, value in ({"Content-Length": str(len(content))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[str]:
     Handler.stop.clear()
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.handle_error = lambda *_: None
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{running.server_port}"
-    Handler.stop.set()
-    running.shutdown()
-    running.server_close()
+    with http_server(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
+        Handler.stop.set()
 
 
 def fetch(urls, folder, limits=LIMITS):

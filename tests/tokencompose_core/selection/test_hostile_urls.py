@@ -1,13 +1,14 @@
 """URLs that aim at this machine and its network, with a real server here that counts who asks."""
 
 import gzip
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 
 import pytest
 
 from data_schemas.rejections import RejectionReason
+from tests.local_servers import QuietAnswers, http_server
 from tokencompose_core.selection.fetch_images import (
     FetchError,
     FetchLimits,
@@ -22,7 +23,7 @@ LIMITS = FetchLimits(("http",), max_bytes=1000, timeout_seconds=2.0, num_retries
 BOMB = gzip.compress(bytes(200_000_000), compresslevel=1)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietAnswers, BaseHTTPRequestHandler):
     """Sends whoever asks to the place that the query names, or bytes."""
 
     asked: ClassVar[list[str]] = []
@@ -43,25 +44,11 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(200, b"secret of this machine")
 
-    def answer(self, code, content, **headers):
-        self.send_response(code)
-        for name, value in ({"Content-Length": str(len(content))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
 
 @pytest.fixture(scope="module")
-def port():
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running.handle_error = lambda *_: None
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield running.server_port
-    running.shutdown()
-    running.server_close()
+def port() -> Iterator[int]:
+    with http_server(Handler) as port:
+        yield port
 
 
 @pytest.fixture(autouse=True)

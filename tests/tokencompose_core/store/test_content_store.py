@@ -20,13 +20,6 @@ def write_two_files(folder: Path) -> dict:
     return {"num_in": 3, "num_out": 2, "rejected": {"no-noun": 1}, "facts": {"words": 2}}
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request, tmp_path) -> Store:
-    if request.param == "local":
-        return Store(str(tmp_path / "store"), check="digest")
-    return Store(f"memory://{uuid.uuid4().hex}", check="digest", cache_dir=tmp_path / "cache")
-
-
 def test_published_output_is_found_and_read(store):
     assert store.find("key") is None
     manifest = store.publish("key", "stage", write_two_files, inputs={"other": "0"})

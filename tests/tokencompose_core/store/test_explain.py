@@ -1,4 +1,3 @@
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,6 @@ from tokencompose_core.store.history import History
 from tokencompose_core.store.keys import make_key
 
 FIELDS = {"thresholds": ("box", "text")}
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request, tmp_path) -> Store:
-    if request.param == "local":
-        return Store(str(tmp_path / "store"))
-    return Store(f"memory://{uuid.uuid4().hex}", cache_dir=tmp_path / "cache")
 
 
 def parts(box: float = 0.2, text: float = 0.3, model: str = "a", source: str = "d" * 64) -> dict:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,13 +17,6 @@ from tokencompose_core.store.leftovers import find_leftovers, remove_leftover
 from tokencompose_core.store.removal import remove_entries
 from tokencompose_core.store.scratch import scratch_dir
 from tokencompose_core.store.survey import Condition
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request, tmp_path) -> Store:
-    if request.param == "local":
-        return Store(str(tmp_path / "store"), check="digest")
-    return Store(f"memory://{uuid.uuid4().hex}", check="digest", cache_dir=tmp_path / "cache")
 
 
 def test_removed_entries_leave_nothing_and_can_be_made_again(store):

@@ -1,6 +1,5 @@
 """What nothing refers to is found, and nothing else."""
 
-import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,13 +20,6 @@ from tokencompose_core.store.content_store import MANIFEST_NAME, Store
 from tokencompose_core.store.survey import Condition, Entry, look_at
 from tokencompose_core.store.unreferenced import Choice, Why, choose, last_used
 from tokencompose_core.store.uses import first_recorded, forget_uses, last_uses, record_use
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request, tmp_path) -> Store:
-    if request.param == "local":
-        return Store(str(tmp_path / "store"))
-    return Store(f"memory://{uuid.uuid4().hex}", cache_dir=tmp_path / "cache")
 
 
 def chosen(store: Store, days: int = 30, **pinned) -> Choice:
