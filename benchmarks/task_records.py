@@ -148,6 +148,7 @@ def wait_for_records(own: OwnPrefect) -> tuple[Counter[str], float]:
     """Final states, once nothing has changed for a while; and after how many seconds."""
     begin = changed = time.monotonic()
     last: Counter[str] = Counter()
+    settled = 0.0
     while time.monotonic() - changed < _QUIET_SECONDS:
         found = Counter(run["state_name"] for run in own.read_all("task_runs", sort="ID_DESC"))
         if found != last:

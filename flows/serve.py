@@ -21,6 +21,7 @@ from tasks.links import REPORTS_URL
 from tasks.stage import open_store
 
 _START_SECONDS = 120
+_PID_SECONDS = 10
 _STOP_SECONDS = 90
 # Flows at once of one worker: a short one need not wait for a training; a GPU is for one alone.
 POOLS = {"cpu": 2, "gpu": 1}
@@ -170,9 +171,12 @@ def _add_program(config: ConfigParser, home: Path, name: str, command: str) -> N
 
 
 def _wait_for_server(home: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+    begin = time.monotonic()
     while not is_running():
-        if time.monotonic() > deadline or _supervisor(home) is None:
+        seconds = time.monotonic() - begin
+        # The supervisor notes its number some time after the command that started it has ended.
+        gone = seconds > _PID_SECONDS and _supervisor(home) is None
+        if seconds > _START_SECONDS or gone:
             log = home / "server.log"
             end = log.read_text()[-2000:] if log.is_file() else ""
             raise RuntimeError(f"the Prefect server did not come up; {log} ends:\n{end}")

@@ -73,12 +73,14 @@ def find_curated(store: Store, name: str = "") -> CuratedRecord:
 
 
 def find_previous(store: Store, record: CuratedRecord) -> CuratedRecord | None:
-    """The newest other data set of the same caption set; None if there is none.
+    """The data set that was made of the same caption set before; None if there is none.
 
     Cards that differ in what they show, and not in what they show it of, count as one.
     """
     own = (record.dataset, record.card.parts.get("outputs"), record.card.parts["stages"])
-    for other in reversed(list_curated(store)):
+    curated = list_curated(store)
+    own_place = [other.card.key for other in curated].index(record.card.key)
+    for other in reversed(curated[:own_place]):
         known = (other.dataset, other.card.parts.get("outputs"), other.card.parts["stages"])
         if other.caption_set == record.caption_set and known != own:
             return other

@@ -122,7 +122,7 @@ def _stored_lora(model: ModelUnderTest, store: Store) -> set[str]:
         return set()
     path = require(model.lora).resolve()
     root = Path(store.root).resolve()
-    if not path.is_relative_to(root):
+    if root not in path.parents:
         return set()
     key = path.relative_to(root).parts[0]
     return {key} if store.find(key, "size") is not None else set()

@@ -21,6 +21,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterStateType,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType, TaskRun
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 _UNFINISHED = [kind for kind in StateType if kind not in TERMINAL_STATES]
@@ -78,7 +79,10 @@ def _settle_called(client: SyncPrefectClient) -> list[str]:
         # One with a deployment has a process of its own.
         if run.parent_task_run_id is None or run.deployment_id is not None:
             continue
-        call = client.read_task_run(run.parent_task_run_id)
+        try:
+            call = client.read_task_run(run.parent_task_run_id)
+        except ObjectNotFound:  # never recorded, or deleted by a person; it may still be alive
+            continue
         if call.state is not None and call.state.is_final():
             message = f"The flow run that called it ended: {call.state.message}"
             client.set_flow_run_state(run.id, Crashed(message=message), force=True)

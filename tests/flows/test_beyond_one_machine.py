@@ -150,7 +150,7 @@ def test_prefect_server_on_postgres_has_the_same_shards(
         command = [sys.executable, "-m", "prefect", "server", "start"]
         log = tmp_path / "server.log"
         with service(command, settings, log):
-            wait_until(lambda: is_open(port), 120, log.read_text())
+            wait_until(lambda: is_open(port), 120, str(log))
             ended = end(start_curate(config, settings))
             assert ended.code == 0, ended.errors[-3000:]
             made = len([*tmp_path.glob("store/*-v*/manifest.json")])

@@ -25,6 +25,7 @@ from flows.register_captions import register_captions
 from tasks.announce import announce_dataset
 from tasks.start_backfill import choose_registered
 from tests.flows.conftest import DrawnSet
+from tests.local_servers import wait_until
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -96,6 +97,8 @@ def test_a_set_is_announced_once_and_curate_gets_it(
     assert grown.changes == {"added": 0, "changed": 1, "removed": 1}
     # Two events, two runs: the known set started none.
     assert len(runs_of(server, "curate", len(before) + 2)) == len(before) + 2
+    # The server writes events some seconds after its automations have seen them.
+    wait_until(lambda: count_events(server, "drawn") >= 2, 30, "the events")
     assert count_events(server, "drawn") == 2
 
 

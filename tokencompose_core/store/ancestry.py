@@ -15,6 +15,7 @@ CAPTIONS = "source"
 VARIES = "varies"
 """In the place of a setting that is not the same for all outputs of a node."""
 _MADE = "created"
+_RUN = "flow_run"
 _MOST_KINDS = 8
 _OUTSIDE = "\0"
 
@@ -186,7 +187,7 @@ class _Groups:
             versions={
                 name: value
                 for name, value in _shared([dict(m.provenance) for m in manifests]).items()
-                if name != _MADE and value != VARIES
+                if name not in (_MADE, _RUN) and value != VARIES
             },
         )
 

@@ -48,11 +48,14 @@ def _remove_folders(
         for key in keys:
             with suppress(FileNotFoundError):
                 os.rename(root / key, hidden / key)
-        spared = set(in_use())
-        for key in reversed(keys):
-            if key in spared:
-                with suppress(OSError):  # somebody has made it anew meanwhile
-                    os.rename(hidden / key, root / key)
+        spared = set(keys)  # all, if it cannot be known what is in use
+        try:
+            spared = set(in_use())
+        finally:
+            for key in reversed(keys):
+                if key in spared:
+                    with suppress(OSError):  # somebody has made it anew meanwhile
+                        os.rename(hidden / key, root / key)
         return [key for key in keys if (hidden / key).exists()]
 
 
@@ -66,10 +69,13 @@ def _remove_objects(
         with suppress(FileNotFoundError):
             manifests[key] = filesystem.cat_file(path)
             filesystem.rm_file(path)
-    spared = set(in_use())
-    for key in reversed(keys):
-        if key in spared and key in manifests:
-            filesystem.pipe_file(f"{store.root}/{key}/{MANIFEST_NAME}", manifests[key])
+    spared = set(keys)  # all, if it cannot be known what is in use
+    try:
+        spared = set(in_use())
+    finally:
+        for key in reversed(keys):
+            if key in spared and key in manifests:
+                filesystem.pipe_file(f"{store.root}/{key}/{MANIFEST_NAME}", manifests[key])
     removed = []
     for key in keys:
         if key not in spared:
