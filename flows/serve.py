@@ -1,17 +1,20 @@
 """Server, worker, deployments and automations on this machine, and their end."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from configparser import ConfigParser
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
 from flows.automations import NOTIFICATION_BLOCK, find_notification_block, register_automations
@@ -90,10 +93,11 @@ def stop() -> None:
 
 
 def register_pools() -> None:
-    """Make the work pools, unless they are there."""
+    """Make the work pools; one that is there keeps its pause, limits and job template."""
     with get_client(sync_client=True) as client:
         for pool in POOLS:
-            client.create_work_pool(WorkPoolCreate(name=pool, type="process"), overwrite=True)
+            with suppress(ObjectAlreadyExists):
+                client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
 
 
 def register_deployments() -> None:
@@ -127,23 +131,22 @@ def _prefect(*arguments: str) -> None:
 def _start_supervisor(home: Path) -> None:
     config = ConfigParser(interpolation=None)
     config["supervisord"] = {
-        "logfile": str(home / "supervisord.log"),
-        "pidfile": str(_pid_path(home)),
-        "directory": str(Path.cwd()),
+        "logfile": _plain(home / "supervisord.log"),
+        "pidfile": _plain(_pid_path(home)),
+        "directory": _plain(Path.cwd()),
     }
-    python = f"{sys.executable} -m prefect"
-    _add_program(config, home, "server", f"{python} server start")
-    _add_program(config, home, "settle", f"{sys.executable} -m tasks.settle_runs")
+    _add_program(config, home, "server", "prefect", "server", "start")
+    _add_program(config, home, "settle", "tasks.settle_runs")
     # A worker beside no GPU would take runs that can only fail.
     pools = [pool for pool in POOLS if pool != "gpu" or shutil.which("nvidia-smi")]
     for pool in pools:
-        command = f"{python} worker start --type process --pool {pool} --limit {POOLS[pool]}"
-        _add_program(config, home, f"worker-{pool}", command)
+        start = ("worker", "start", "--type", "process", "--pool", pool)
+        limit = ("--limit", str(POOLS[pool]))
+        _add_program(config, home, f"worker-{pool}", "prefect", *start, *limit)
     environment = dict(os.environ)
     store, address = open_store(), reports_address()
     if store.is_local and address is not None:
-        command = f"{sys.executable} -m flows.serve_reports"
-        _add_program(config, home, "reports", command)
+        _add_program(config, home, "reports", "flows.serve_reports")
         # Who serves them under another name, behind a proxy, has said so.
         environment.setdefault(REPORTS_URL, "http://{}:{}".format(*address))
     path = home / "supervisord.conf"
@@ -156,10 +159,10 @@ def _start_supervisor(home: Path) -> None:
     )
 
 
-def _add_program(config: ConfigParser, home: Path, name: str, command: str) -> None:
+def _add_program(config: ConfigParser, home: Path, name: str, *module: str) -> None:
     config[f"program:{name}"] = {
-        "command": command.replace("%", "%%"),
-        "stdout_logfile": str(home / f"{name}.log").replace("%", "%%"),
+        "command": _plain(shlex.join([sys.executable, "-m", *module])),
+        "stdout_logfile": _plain(home / f"{name}.log"),
         "redirect_stderr": "true",
         "autorestart": "true",
         # A worker waits for the server, a server for a port that is not free yet.
@@ -168,6 +171,11 @@ def _add_program(config: ConfigParser, home: Path, name: str, command: str) -> N
         "killasgroup": "true",
         "stopwaitsecs": "60",
     }
+
+
+def _plain(text: str | Path) -> str:
+    """As supervisord reads it: it fills in what follows a per cent sign."""
+    return str(text).replace("%", "%%")
 
 
 def _wait_for_server(home: Path) -> None:
