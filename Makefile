@@ -11,8 +11,10 @@ READY := .venv/.ready
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
 
+# Else the slow files, of one test each, would come last, and one of them alone: no reordering.
 test: $(READY)  ## Run all tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		--no-loadscope-reorder
 
 check: $(READY)  ## Formatting, lint, types, import contracts
 	@$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ both        kill -9 of worker and flow
 server      kill -9 of the server, which comes back after some seconds
 power       kill -9 of server, worker and flow
 term flow   SIGTERM to the flow's process
-term worker SIGTERM to the worker, at the last moment of each store: it lets its flow end
+term worker SIGTERM to the worker, which ends its flow's process with it
 disk full   nothing more can be written to the store, a small file system of its own
 truncated   kill -9 of the flow, and a random file of a random output is cut short
 deleted     the same, and it is removed
@@ -33,7 +33,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from crash_pass import HEADER, Moment, Pass
@@ -56,10 +55,12 @@ KINDS = (
     "both",
     "server",
     "term flow",
+    "term worker",
     "disk full",
     "truncated",
     "deleted",
     "power",
+    "database",
 )
 DEPLOYMENT = "reproduce/pocket"
 CONFIG = {
@@ -171,10 +172,7 @@ def draw_moments(
             dealt = dealt or rng.sample(kinds, len(kinds))
             number = rng.choice([n for n, span in enumerate(spans) if span.stage == stage])
             moments.append(Moment(number, rng.uniform(0, 1), dealt.pop()))
-        # The flow goes on to its end, so that it has to be the last thing to happen.
-        moments.sort(key=lambda moment: moment.number)
-        moments[-1] = replace(moments[-1], kind="term worker")
-        passes.append(moments)
+        passes.append(sorted(moments, key=lambda moment: moment.number))
     return passes
 
 

@@ -16,14 +16,15 @@ STATES = {
     "flow": "Crashed",
     "deleted": "Crashed",
     "server": "Running",
-    "term worker": "Completed",
+    "term flow": "Crashed",
 }
 
 
 @pytest.mark.timeout(1800)  # minutes, on two cores without other work
 def test_what_was_killed_goes_on_to_the_same_outputs(tmp_path: Path):
     command = [sys.executable, "benchmarks/crash_matrix.py", "--port", str(free_port())]
-    command += ["--moments", "4", "--kinds", "flow,server,deleted", "--keep", str(tmp_path)]
+    kinds = "flow,server,deleted,term flow"
+    command += ["--moments", "4", "--kinds", kinds, "--keep", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     seen = _LINE.findall(ran.stdout)
