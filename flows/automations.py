@@ -65,7 +65,8 @@ def list_automations(profiles: Iterable[str]) -> list[AutomationCore]:
 def register_automations(profiles: Iterable[str] = ("pocket", "paper")) -> list[str]:
     """Bring the server's automations to what this file says, each by its name.
 
-    One that a person has switched off stays off.
+    One that a person has switched off stays off. One that is as it should be is not touched: an
+    update makes the server forget of what it awaits news, and a dead run would live for ever.
 
     Returns:
         Their names.
@@ -76,7 +77,9 @@ def register_automations(profiles: Iterable[str] = ("pocket", "paper")) -> list[
             known = client.read_automations_by_name(automation.name)
             if known:
                 automation.enabled = known[0].enabled
-                client.update_automation(known[0].id, automation)
+                fields = set(AutomationCore.model_fields)
+                if AutomationCore(**known[0].model_dump(include=fields)) != automation:
+                    client.update_automation(known[0].id, automation)
             else:
                 client.create_automation(automation)
     return [automation.name for automation in automations]

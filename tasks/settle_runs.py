@@ -30,28 +30,31 @@ _SECONDS_BETWEEN = 30
 _LOGGER = logging.getLogger("tokencompose.settle_runs")
 
 
-def settle_runs(*, grace: timedelta = timedelta(minutes=1)) -> list[str]:
+def settle_runs(
+    *, grace: timedelta = timedelta(minutes=1), clocks: timedelta = timedelta(seconds=20)
+) -> list[str]:
     """Set runs to `Crashed` that nobody works on any more. May be called at any time, repeatedly.
 
-    These are task runs of a flow run that has ended, and flow runs that were called by such a flow
-    run in its own process.
+    These are task runs of a flow run that has ended, or of an earlier attempt of one that runs
+    again, and flow runs that were called by such a flow run in its own process.
 
     Args:
         grace: How long ago the flow run has to have ended: the last word of a task may be on its
             way.
+        clocks: By how much the clocks of server and tasks may differ.
 
     Returns:
         Names of the runs that were settled.
     """
     settled: list[str] = []
     with get_client(sync_client=True) as client:
-        while found := _settle_tasks(client, grace) + _settle_called(client):
+        while found := _settle_tasks(client, grace, clocks) + _settle_called(client):
             settled += found
     return settled
 
 
-def _settle_tasks(client: SyncPrefectClient, grace: timedelta) -> list[str]:
-    """Task runs of flow runs that have ended."""
+def _settle_tasks(client: SyncPrefectClient, grace: timedelta, clocks: timedelta) -> list[str]:
+    """Task runs of flow runs that have ended, or have been started once more since."""
     unfinished = TaskRunFilter(
         state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_UNFINISHED))
     )
@@ -63,12 +66,16 @@ def _settle_tasks(client: SyncPrefectClient, grace: timedelta) -> list[str]:
     settled = []
     for run in tasks:
         flow = flows.get(run.flow_run_id) if run.flow_run_id else None
-        if flow is None or flow.state is None or not flow.state.is_final():
+        if flow is None or flow.state is None or run.state is None:
             continue
-        if flow.state.timestamp < latest:
+        if flow.state.is_final() and flow.state.timestamp < latest:
             message = f"Its flow run {flow.name} ended as {flow.state.name} before it did."
-            client.set_task_run_state(run.id, Crashed(message=message), force=True)
-            settled.append(run.name)
+        elif flow.state.is_running() and run.state.timestamp < flow.state.timestamp - clocks:
+            message = f"Its flow run {flow.name} died, and was started once more, before it ended."
+        else:
+            continue
+        client.set_task_run_state(run.id, Crashed(message=message), force=True)
+        settled.append(run.name)
     return settled
 
 

@@ -15,7 +15,7 @@ from prefect.utilities.callables import parameter_schema
 from data_schemas.configs.backfill_config import BackfillConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
-from flows.automations import list_automations, register_automations
+from flows.automations import list_automations, register_automations, retry_once
 from flows.backfill import backfill
 from flows.curate import curate
 from flows.evaluate import evaluate
@@ -100,6 +100,24 @@ def test_a_set_is_announced_once_and_curate_gets_it(
     # The server writes events some seconds after its automations have seen them.
     wait_until(lambda: count_events(server, "drawn") >= 2, 30, "the events")
     assert count_events(server, "drawn") == 2
+
+
+def test_automations_that_are_as_they_should_be_are_not_touched(server: SyncPrefectClient) -> None:
+    def read() -> dict[str, tuple[str, str]]:
+        found = server.request("POST", "/automations/filter", json={}).json()
+        return {one["name"]: (one["updated"], one["description"]) for one in found}
+
+    register_automations(["pocket"])
+    before = read()
+    other = retry_once()
+    other.description = "As a release before had it."
+    server.update_automation(server.read_automations_by_name(other.name)[0].id, other)
+    register_automations(["pocket"])
+    after = read()
+    assert after.keys() == before.keys()
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"tokencompose: retry once"}
+    assert after["tokencompose: retry once"][1] == before["tokencompose: retry once"][1]
 
 
 def test_what_a_run_made_is_handed_to_the_next_flow(server: SyncPrefectClient) -> None:

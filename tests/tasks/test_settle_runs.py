@@ -12,7 +12,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, TaskRunFilter
 from prefect.settings import get_current_settings
-from prefect.states import Crashed
+from prefect.states import Crashed, Running
 
 from tasks.settle_runs import settle_runs
 
@@ -65,6 +65,18 @@ def states(client: SyncPrefectClient, flow: UUID) -> Counter[str]:
     chosen = FlowRunFilter.model_validate({"id": {"any_": [str(flow)]}})
     runs = client.read_task_runs(flow_run_filter=chosen, task_run_filter=TaskRunFilter())
     return Counter(run.state.name for run in runs if run.state)
+
+
+def test_what_was_inside_of_an_earlier_attempt_is_crashed_too(killed: tuple[UUID, UUID]):
+    outer, inner = killed
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(outer, Crashed(message="no heartbeat"), force=True)
+        client.set_flow_run_state(outer, Running(), force=True)
+        settle_runs(grace=timedelta(0))  # they might be of this attempt, by another clock
+        assert states(client, inner) == {"Completed": 1, "Running": 1}
+        assert len(settle_runs(grace=timedelta(0), clocks=timedelta(0))) == 3
+        assert states(client, inner) == {"Completed": 1, "Crashed": 1}
+        assert client.read_flow_run(outer).state.is_running()
 
 
 def test_what_was_inside_of_a_crashed_run_is_crashed_and_nothing_else(killed: tuple[UUID, UUID]):
