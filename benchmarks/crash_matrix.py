@@ -18,7 +18,8 @@ term worker SIGTERM to the worker, which ends its flow's process with it
 disk full   nothing more can be written to the store, a small file system of its own
 truncated   kill -9 of the flow, and a random file of a random output is cut short
 deleted     the same, and it is removed
-database    kill -9 of server, worker and flow, and the server's database is deleted
+database    kill -9 of server, worker and flow, and the server's database is deleted, once the
+            states of all earlier runs are final
 
 A line is a moment: the stage, and how far its output was; what happened; the state that the server
 shows of the flow run in the end, and after how many seconds it had it; how many task runs and

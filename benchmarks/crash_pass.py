@@ -175,6 +175,8 @@ class Pass:
 
     def _strike(self, moment: Moment) -> Row:
         """Wait for the moment, in the run that is under way or in a new one, and let it happen."""
+        if moment.kind == "database":
+            self._settle()  # what is known of earlier runs will be lost
         number = None
         while number is None:
             left = self._start_unless_under_way()
@@ -269,12 +271,12 @@ class Pass:
                 run.wait_for_end(RUN_SECONDS)
                 filler.unlink()
             case "database":
-                self._settle()
                 self._cut_power(run)
                 for path in (own.folder / "prefect").glob("prefect.db*"):
                     path.unlink()
                 own.start_server()
                 self.prepare()
+                return Settled("forgotten", 0.0, 0.0, 0)
         if not run.wait_for_processes(RUN_SECONDS):
             raise RuntimeError(f"{kind}: the flow's process does not end")
         if "worker" not in own.processes:
