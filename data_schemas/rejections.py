@@ -9,7 +9,7 @@ from typing import Annotated
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from data_schemas.redact_urls import redact_urls
+from data_schemas.redact_urls import cut_and_redact
 
 
 class RejectionReason(StrEnum):
@@ -27,7 +27,8 @@ class RejectionReason(StrEnum):
         IMAGE_URL_REFUSED: A URL of a kind, or at an address, that the config does not allow.
         IMAGE_NOT_FETCHED: A URL that could not be read, after all retries.
         IMAGE_TIMEOUT: A URL that did not answer in time, after all retries.
-        IMAGE_TOO_MANY_BYTES: A file behind a URL that is larger than the config allows.
+        IMAGE_TOO_MANY_BYTES: A file behind a URL, or a sample's file in a tar, that is larger than
+            the config allows.
         IMAGE_EMPTY: A file of no bytes.
         IMAGE_UNKNOWN_FORMAT: A file that is no image, whatever its name.
         IMAGE_TOO_SMALL: An image with a side below the config's limit.
@@ -122,7 +123,7 @@ class Rejection(BaseModel):
         stage: Stage that left it out.
         reason: Why.
         detail: What exactly: a file name, a noun, a decoder's message. URLs in it lose what they
-            may keep secret.
+            may keep secret, and it is cut if it is very long; see `cut_and_redact`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -130,7 +131,7 @@ class Rejection(BaseModel):
     key: str
     stage: str
     reason: RejectionReason
-    detail: Annotated[str, AfterValidator(redact_urls)] = ""
+    detail: Annotated[str, AfterValidator(cut_and_redact)] = ""
 
 
 REJECTION_SCHEMA = pa.schema(

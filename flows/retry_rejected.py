@@ -6,12 +6,12 @@ from data_schemas.configs.curate_config import CurateConfig
 from flows.curate import ground
 from tasks.mask_models import check_mask_models
 from tasks.parse_nouns import check_tagger
-from tasks.prepare_source import prepare_source
 from tasks.retry_rejected import (
     RetriedSet,
     find_left_out,
     forget_ranked,
     forget_selection,
+    prepare_again,
     publish_retries,
 )
 from tasks.select_images import select_partitions
@@ -34,7 +34,7 @@ def retry_rejected(config: CurateConfig = POCKET) -> RetriedSet:
     check_tagger(config)
     check_mask_models(config)
     found = find_left_out(config)
-    source = prepare_source(config)
+    source = prepare_again(config, found)
     forget_selection(source, config, found)
     selected = select_partitions(source, config)
     forget_ranked(source, selected, config, found)

@@ -14,7 +14,8 @@ from data_schemas.manifest import Manifest
 from data_schemas.records import SelectedImage
 from tasks.announce import CAPTIONS_REGISTERED, announce
 from tasks.cards import artifact_key
-from tasks.stage import STAGE_OPTIONS, Input, Outcome, Spec, open_store, reuse_or_publish, run_stage
+from tasks.opened_store import open_store, store_of_flow
+from tasks.stage import STAGE_OPTIONS, Input, Outcome, Spec, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.history import History
 from tokencompose_core.store.keys import canonical_json
@@ -82,7 +83,8 @@ def register_set(spec: RegisterSpec) -> Manifest | State:
         selection = _selection(store, spec.selected[0].key)
         return {"num_in": selection.num_out, "num_out": selection.num_out}
 
-    selection = _selection(open_store(), spec.selected[0].key)
+    with store_of_flow(spec.flow_store):
+        selection = _selection(open_store(), spec.selected[0].key)
     return reuse_or_publish(spec, write, {selection.key: selection.digest})
 
 

@@ -12,10 +12,11 @@ from data_schemas.records import SelectedImage
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import artifact_key
 from tasks.draw_dataset_card import CardSpec, CuratedSet
-from tasks.prepare_source import Source
+from tasks.prepare_source import Source, joined_path, prepare_source
 from tasks.rank_captions import RankSpec, rank_specs
 from tasks.select_images import SelectSpec
 from tasks.stage import Input, open_store
+from tokencompose_core.selection.fetch_images import UNUSABLE, forget_unusable
 from tokencompose_core.store.history import History
 from tokencompose_core.store.left_out import can_be_opened, place_of, read_left_out
 from tokencompose_core.store.lineage import trace
@@ -25,18 +26,19 @@ from tokencompose_core.store.tables import read_table
 COLUMNS = ("reason", "before", "tried", "mended", "still", "what a retry does")
 _FROM_URLS = "asked for again, as every run does"
 _LOOKED_AT = "looked at again; a file that changes is noticed by every run"
+_OPENED = (
+    "looked at again, and asked for again if from a URL; a changed file is noticed by every run"
+)
 _CAPTIONS = "none: mend the caption file, which every run reads"
 _TRIED = {
     RejectionReason.IMAGE_NOT_FETCHED: _FROM_URLS,
     RejectionReason.IMAGE_TIMEOUT: _FROM_URLS,
     RejectionReason.IMAGE_TOO_MANY_BYTES: f"{_FROM_URLS}; the limit is image_limits.max_bytes",
     RejectionReason.IMAGE_MISSING: _LOOKED_AT,
-    RejectionReason.IMAGE_EMPTY: _LOOKED_AT,
-    RejectionReason.IMAGE_UNKNOWN_FORMAT: _LOOKED_AT,
-    RejectionReason.IMAGE_UNREADABLE: _LOOKED_AT,
+    **dict.fromkeys(UNUSABLE, _OPENED),
 }
 _NOT_TRIED = {
-    RejectionReason.IMAGE_URL_REFUSED: "none: image_limits.url_schemes decides",
+    RejectionReason.IMAGE_URL_REFUSED: "none: image_limits.url_schemes and private_hosts decide",
     RejectionReason.IMAGE_OUTSIDE_ROOT: "none: mend the caption file, or images_dir",
     RejectionReason.IMAGE_TOO_SMALL: "none: image_limits.min_side decides",
     RejectionReason.IMAGE_TOO_LARGE: "none: image_limits.max_pixels decides",
@@ -45,7 +47,7 @@ _NOT_TRIED = {
     RejectionReason.PHRASE_WITHOUT_BOX: "none: the detector and mask.box_threshold decide",
     RejectionReason.NO_BOX: "none: the detector and mask.box_threshold decide",
 }
-_PASSING = frozenset(reason for reason, what in _TRIED.items() if what == _LOOKED_AT)
+_PASSING = UNUSABLE | {RejectionReason.IMAGE_MISSING}
 """What a disk that failed for a while looks like too; a re-run alone does not look again."""
 
 
@@ -111,6 +113,32 @@ def find_left_out(config: CurateConfig) -> LeftOut:
     ]
     made = trace(store, cards[-1].key, "size") if cards and store.find(cards[-1].key) else []
     return LeftOut(rejections=read_left_out(store, made))
+
+
+def prepare_again(config: CurateConfig, found: LeftOut) -> Source:
+    """Prepare the source, with another answer in place of each copy of a URL that is no image.
+
+    No other run asks for them again: a URL stands for one content.
+
+    Args:
+        config: The set.
+        found: What the last data set left out; what a selection left out is added, as there may
+            have been no data set.
+
+    Raises:
+        FileNotFoundError: If a file of the set is not there.
+        ValueError: If a file as a whole is not what its kind says.
+    """
+    source = prepare_source(config)
+    manifest = open_store().find(SelectSpec(source=source, settings=config.select).key)
+    if manifest is not None:
+        _note(found, [manifest])
+    # Details of such images begin with the file's name.
+    lost = [r.detail.partition(":")[0] for r in found.rejections if r.reason in UNUSABLE]
+    if not forget_unusable(lost, Path(source.images_dir)):
+        return source
+    joined_path(source.digest).unlink(missing_ok=True)
+    return prepare_source(config)
 
 
 def forget_selection(source: Source, config: CurateConfig, found: LeftOut) -> None:

@@ -1,21 +1,25 @@
 """Start `curate` for caption sets that were registered before."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import Any
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data_schemas.configs.backfill_config import BackfillConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
 from data_schemas.profiles import merge_values
+from tasks.markdown import plain_text, table
+from tasks.opened_store import open_store
 from tasks.register_captions import list_registered, registered_config
-from tasks.stage import open_store
+from tokencompose_core.store.content_store import Store
 
 
 class StartedRun(BaseModel):
@@ -65,50 +69,102 @@ def choose_registered(registered: Sequence[Manifest], config: BackfillConfig) ->
     return list(newest.values())
 
 
+def read_configs(
+    store: Store, chosen: Sequence[Manifest], changes: Mapping[str, Any]
+) -> tuple[dict[str, CurateConfig], dict[str, str]]:
+    """What `curate` is to be given for each registration, and which of them cannot be used.
+
+    Args:
+        store: The store that has them.
+        chosen: The registrations.
+        changes: What is different this time.
+
+    Returns:
+        The changed configs, and why the others are left out, by the registrations' keys.
+
+    Raises:
+        ValueError: If all of them are left out, or a changed config is wrong.
+        StoreError: If the store cannot be read.
+    """
+    configs, left_out = {}, {}
+    for manifest in chosen:
+        if store.find(manifest.key) is None:
+            left_out[manifest.key] = "it is damaged; register the set again"
+            continue
+        try:
+            registered = registered_config(store, manifest)
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            # To register it again would find this one.
+            left_out[manifest.key] = f"it has other settings ({said}); curate it with new ones"
+        else:
+            configs[manifest.key] = CurateConfig.model_validate(
+                merge_values(registered.model_dump(), changes)
+            )
+    if not configs:
+        names = {manifest.key: manifest.parts["caption_set"] for manifest in chosen}
+        said = "; ".join(f"{names[key]} ({key}): {why}" for key, why in left_out.items())
+        raise ValueError(f"no registration can be used: {said}")
+    return configs, left_out
+
+
 def start_backfill(config: BackfillConfig) -> list[StartedRun]:
     """Start a run of `curate` for every set, and list the runs in an artifact.
 
-    All configs are checked before the first run starts.
+    All configs are checked before the first run starts. A registration that is damaged, or from a
+    version with other settings, costs that set only, and is named.
 
     Raises:
-        ValueError: If no set fits, or a changed config is wrong.
+        ValueError: If no set fits or can be used, or a changed config is wrong.
     """
     store = open_store()
     chosen = choose_registered(list_registered(store), config)
-    configs = [
-        CurateConfig.model_validate(
-            merge_values(registered_config(store, manifest).model_dump(), config.changes)
-        )
-        for manifest in chosen
-    ]
+    configs, left_out = read_configs(store, chosen, config.changes)
+    sets = {manifest.key: manifest.parts["caption_set"] for manifest in chosen}
+    for key, why in left_out.items():
+        get_run_logger().warning("%s is left out (%s): %s", sets[key], key, why)
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(f"curate/{config.profile}")
         # Runs of their own, since after a part of this one nothing would follow; and a backfill
         # that is run again starts none twice.
-        runs = [
-            client.create_flow_run_from_deployment(
+        runs = {
+            key: client.create_flow_run_from_deployment(
                 deployment.id,
                 parameters={"config": own.model_dump(mode="json")},
-                idempotency_key=f"{flow_run.id}-{manifest.key}",
+                idempotency_key=f"{flow_run.id}-{key}",
             )
-            for manifest, own in zip(chosen, configs, strict=True)
-        ]
+            for key, own in configs.items()
+        }
     started = [
         StartedRun(
-            caption_set=manifest.parts["caption_set"],
-            registered=manifest.key,
+            caption_set=sets[key],
+            registered=key,
             flow_run_id=run.id,
             flow_run_name=run.name,
         )
-        for manifest, run in zip(chosen, runs, strict=True)
-    ]
-    lines = ["# Runs of curate", "", "| caption set | registered | run |", "|---|---|---|"]
-    lines += [
-        f"| {run.caption_set} | `{run.registered}`"
-        f" | [{run.flow_run_name}](/runs/flow-run/{run.flow_run_id}) |"
-        for run in started
+        for key, run in runs.items()
     ]
     create_markdown_artifact(
-        key="backfill", markdown="\n".join(lines), description="runs that a backfill started"
+        key="backfill",
+        markdown=backfill_card(started, [(sets[key], key, why) for key, why in left_out.items()]),
+        description="runs that a backfill started",
     )
     return started
+
+
+def backfill_card(started: Sequence[StartedRun], left_out: Sequence[tuple[str, str, str]]) -> str:
+    """The runs as markdown, and the sets that are left out: name, registration, and why."""
+    runs = [
+        (
+            plain_text(run.caption_set),
+            f"`{run.registered}`",
+            f"[{plain_text(run.flow_run_name)}](/runs/flow-run/{run.flow_run_id})",
+        )
+        for run in started
+    ]
+    lines = ["# Runs of curate", "", *table(("caption set", "registered", "run"), runs)]
+    if left_out:
+        rows = [(plain_text(name), f"`{key}`", plain_text(why)) for name, key, why in left_out]
+        lines += ["# Left out", "", *table(("caption set", "registered", "why"), rows)]
+    return "\n".join(lines)

@@ -8,6 +8,7 @@ from prefect.states import Failed
 from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.operate_config import VerifyConfig
+from tasks.markdown import plain_text, table
 from tasks.progress import STOP, Progress
 from tasks.sizes import format_bytes
 from tasks.stage import open_store
@@ -16,6 +17,7 @@ from tokencompose_core.store.survey import Condition, list_keys, survey
 
 COLUMNS = ("stage", "entries", "files", "size", "broken", "without an input")
 _MOST_SHOWN = 100
+_MOST_CHARACTERS = 1000
 MEND = (
     "No run believes a broken output. Run the flow that made it again: it is computed anew, and"
     " nothing else. plan says beforehand what that would be. gc removes broken outputs that nobody"
@@ -131,17 +133,25 @@ def health_lines(health: Health) -> list[str]:
     return lines
 
 
+def health_card(health: Health) -> str:
+    """What was found, as markdown; names of files and keys are whatever a manifest says."""
+    lines = [
+        "# verify",
+        "",
+        *table(COLUMNS, [tuple(map(plain_text, row)) for row in health_rows(health)]),
+    ]
+    for line in health_lines(health):
+        lines += [plain_text(line, most=_MOST_CHARACTERS), ""]
+    return "\n".join(lines)
+
+
 def publish_health(health: Health) -> Health | State:
     """Publish what was found as one artifact of the flow run.
 
     Returns:
         The same; as the result of a failed state if anything is broken.
     """
-    lines = ["# verify", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(row)} |" for row in health_rows(health)]
-    for line in health_lines(health):
-        lines += ["", line]
-    create_markdown_artifact(key="verify", markdown="\n".join(lines), description="verify")
+    create_markdown_artifact(key="verify", markdown=health_card(health), description="verify")
     if not health.broken:
         return health
     kinds = Counter(problem.partition(":")[0] for problem in health.broken.values())

@@ -1,17 +1,21 @@
 """Texts of strangers in cards and pages, as a real browser shows them: nothing runs."""
 
 import html
+import json
 import shutil
 
 import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from data_schemas.configs.operate_config import VerifyConfig
 from data_schemas.manifest import Manifest, StageTotals
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import stage_card
 from tasks.markdown import plain_text
 from tasks.stage import Outcome
+from tasks.verify_store import health_card, verify_store
+from tests.tokencompose_core.store.hand_made_store import publish
 from tokencompose_core.reports.caption_pieces import Piece
 from tokencompose_core.reports.dataset_figures import DatasetFigures, Noun
 from tokencompose_core.reports.dataset_page import (
@@ -31,6 +35,7 @@ from tokencompose_core.reports.page import (
     Table,
     render_page,
 )
+from tokencompose_core.store.content_store import Store
 
 RUN = "document.title='RAN'"
 TEXTS = {
@@ -143,6 +148,25 @@ def test_card_shows_a_text_and_does_nothing_else(kind, store_dir):
     if kind not in ("null", "direction", "long") and "\n" not in TEXTS[kind]:
         assert shown.strip() == TEXTS[kind].strip()
     assert len(shown) <= 210
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_card_of_verify_shows_names_of_files_and_does_nothing_else(kind, store_dir):
+    def rendered(name):
+        store = Store(str(store_dir))
+        manifest = publish(store, "a")
+        path = store_dir / manifest.key / "manifest.json"
+        written = json.loads(path.read_text())
+        file = {"name": name, "num_bytes": 1, "sha256": "0" * 64}
+        path.write_text(json.dumps(written | {"files": [file], "inputs": {name: "0" * 64}}))
+        health = verify_store(VerifyConfig())
+        path.unlink()
+        assert name in health.broken[manifest.key] or "no plain name" in str(health.broken)
+        card = health_card(health)
+        return MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(card)
+
+    shown, harmless = rendered(TEXTS[kind]), rendered("harmless")
+    assert shown.count("<") == harmless.count("<")
 
 
 @pytest.mark.parametrize("kind", TEXTS)

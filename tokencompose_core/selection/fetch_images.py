@@ -1,9 +1,10 @@
 """Copy images from URLs to the image root, each once."""
 
 import json
-import os
+import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -16,11 +17,22 @@ from data_schemas.redact_urls import redact_urls
 from data_schemas.rejections import RejectionReason
 from tokencompose_core.store.keys import text_digest
 from tokencompose_core.store.map_in_threads import map_in_threads
+from tokencompose_core.store.open_image import BadImageError, open_image
+from tokencompose_core.store.scratch import sync
 
 FETCHED_NAME = "fetched"
 _THREADS = 8
 _BLOCK = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 0.2
+_NAME = re.compile(r"[0-9a-f]{40}")
+UNUSABLE = frozenset(
+    {
+        RejectionReason.IMAGE_EMPTY,
+        RejectionReason.IMAGE_UNKNOWN_FORMAT,
+        RejectionReason.IMAGE_UNREADABLE,
+    }
+)
+"""Reasons for which a file is left out that another answer of its server may mend."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,34 @@ def fetched_path(url: str, images_dir: Path) -> str:
     raise FetchError(RejectionReason(note["reason"]), note["detail"])
 
 
+def forget_unusable(names: Iterable[str], images_dir: Path) -> list[str]:
+    """Remove copies that are no image, so that their URLs are asked again.
+
+    What was fetched is kept for ever otherwise, and a server may have answered with a page that
+    said it was down. Copies stay that can be decoded, or that the disk does not give just now.
+
+    Args:
+        names: Names of files; what is no copy is passed over.
+        images_dir: The image root.
+
+    Returns:
+        The names of what was removed.
+    """
+    forgotten = []
+    for name in sorted(set(names)):
+        path = images_dir / FETCHED_NAME / name
+        if not _NAME.fullmatch(name) or not path.is_file():
+            continue
+        try:
+            open_image(path)
+        except BadImageError as error:
+            of_disk = isinstance(error.__cause__, OSError) and error.__cause__.errno is not None
+            if error.reason in UNUSABLE and not of_disk:
+                path.unlink(missing_ok=True)
+                forgotten.append(name)
+    return forgotten
+
+
 def _place(url: str) -> str:
     return f"{FETCHED_NAME}/{text_digest(url)[:40]}"
 
@@ -119,9 +159,14 @@ def _fetch(url: str, path: Path, limits: FetchLimits, stopped: threading.Event) 
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    # Processes in two containers may have one number, and write below one image root.
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_bytes(content)
+        sync(part)  # or a power cut may leave the name without the bytes, for ever
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read_again_and_again(url: str, limits: FetchLimits, stopped: threading.Event) -> bytes:
@@ -214,6 +259,8 @@ def _read_stream(stream: BinaryIO, max_bytes: int) -> bytes:
             raise FetchError(
                 RejectionReason.IMAGE_TOO_MANY_BYTES, f"more than max_bytes = {max_bytes}"
             )
+    if not content:  # some servers answer so while something behind them is down
+        raise FetchError(RejectionReason.IMAGE_EMPTY, "no bytes")
     return bytes(content)
 
 

@@ -103,8 +103,10 @@ def _is_public(text: str) -> bool:
         address = ip_address(text)
     except ValueError:
         return False
-    if isinstance(address, IPv6Address) and (inner := _embedded(address)) is not None:
-        address = inner
+    if isinstance(address, IPv6Address):
+        if address.is_site_local:  # private networks of old, which is_global knows nothing of
+            return False
+        address = _embedded(address) or address
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 

@@ -5,10 +5,12 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
 
 from data_schemas.rejections import RejectionReason
 from tokencompose_core.selection.candidates import Candidate
@@ -18,6 +20,7 @@ from tokencompose_core.selection.fetch_images import (
     FetchLimits,
     fetch_images,
     fetched_path,
+    forget_unusable,
 )
 
 LIMITS = FetchLimits(("memory", "file", "hang", "flaky", "endless"), 1000, 0.3, 1)
@@ -118,6 +121,68 @@ def test_image_that_arrives_changes_the_digest(tmp_path):
     assert before != after
     fetch_images(["flaky://c.jpg"], tmp_path, once)
     assert digest_candidates(candidates, [], tmp_path) == after
+
+
+def test_answer_without_bytes_is_no_image_and_is_asked_for_again(tmp_path):
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/set/empty.jpg", b"")
+    assert refused("memory://set/empty.jpg", tmp_path) == RejectionReason.IMAGE_EMPTY
+    memory.pipe_file("/set/empty.jpg", b"mended")
+    assert fetch("memory://set/empty.jpg", tmp_path) == b"mended"
+
+
+def test_bytes_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch):
+    fsync, synced = os.fsync, []
+
+    def note(descriptor):
+        named = [name for name in os.listdir(tmp_path / "fetched") if not name.endswith(".part")]
+        synced.append((os.fstat(descriptor).st_size, named))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    fsspec.filesystem("memory").pipe_file("/set/synced.jpg", b"seven b")
+    fetch("memory://set/synced.jpg", tmp_path)
+    assert synced == [(7, [])]
+    assert len(os.listdir(tmp_path / "fetched")) == 1
+
+
+def test_two_that_copy_one_url_at_once_do_not_share_a_file(tmp_path, monkeypatch):
+    """Threads stand for processes of one number in two containers."""
+    fsync, both_wrote = os.fsync, threading.Barrier(2, timeout=20)
+
+    def wait_for_the_other(descriptor):
+        both_wrote.wait()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", wait_for_the_other)
+    fsspec.filesystem("memory").pipe_file("/set/shared.jpg", b"shared")
+    with ThreadPoolExecutor() as executor:
+        copies = [executor.submit(fetch, "memory://set/shared.jpg", tmp_path) for _ in range(2)]
+        assert [copy.result() for copy in copies] == [b"shared", b"shared"]
+    assert both_wrote.n_waiting == 0
+    assert not both_wrote.broken
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_only_copies_that_are_no_image_are_forgotten(tmp_path):
+    stream = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(stream, "JPEG")
+    good = stream.getvalue()
+    contents = {"page": b"<html>down", "cut": good[:-300], "good": good}
+    memory = fsspec.filesystem("memory")
+    limits = FetchLimits(("memory",), 10_000, 5.0, 0)
+    names = {}
+    for name, content in contents.items():
+        memory.pipe_file(f"/set/{name}.jpg", content)
+        fetch(f"memory://set/{name}.jpg", tmp_path, limits)
+        names[name] = fetched_path(f"memory://set/{name}.jpg", tmp_path).removeprefix("fetched/")
+    own = tmp_path / "own.jpg"
+    own.write_bytes(b"<html>mine")
+    others = ["../own.jpg", str(own), "https", "0" * 40, ""]
+    forgotten = forget_unusable([*names.values(), *others], tmp_path)
+    assert set(forgotten) == {names["page"], names["cut"]}
+    assert {path.name for path in tmp_path.rglob("*.*")} == {"own.jpg"}
+    assert [path.name for path in (tmp_path / "fetched").iterdir()] == [names["good"]]
 
 
 def test_package_that_a_url_needs_is_named(tmp_path):

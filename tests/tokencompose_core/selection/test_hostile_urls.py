@@ -170,6 +170,8 @@ def test_public_addresses_are_asked(address):
         "2002:7f00:1::",
         "fe80::1%eth0",
         "fd00:ec2::254",
+        "fec0::1",
+        "feff::a00:1",
         "ff02::1",
         "not an address",
         "",

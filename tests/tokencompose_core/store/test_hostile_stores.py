@@ -105,7 +105,13 @@ def test_model_of_the_project_is_inside_it(name):
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://key:SECRET@bucket/store", "https://h/store?token=SECRET", "gs://SECRET@b"]
+    "url",
+    [
+        "s3://key:SECRET@bucket/store",
+        "memory://key:SEC/RET@bucket/store",
+        "https://h/store?token=SECRET",
+        "gs://SECRET@b",
+    ],
 )
 def test_store_whose_url_holds_a_password_is_refused_without_it(url):
     with pytest.raises(ValueError, match="environment variables") as caught:
