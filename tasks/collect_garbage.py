@@ -14,7 +14,7 @@ from tasks.stage import open_store
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.leftovers import find_leftovers, remove_leftover
 from tokencompose_core.store.removal import remove_entries
-from tokencompose_core.store.survey import Condition, Entry, list_keys, survey
+from tokencompose_core.store.survey import Condition, Entry, list_keys, look_at, survey
 from tokencompose_core.store.unreferenced import Choice, Why, choose, last_used, with_inputs
 from tokencompose_core.store.uses import first_recorded, forget_uses, last_uses
 
@@ -78,6 +78,7 @@ def collect_garbage(config: GcConfig, now: datetime | None = None) -> Garbage:
 
     Raises:
         ValueError: If a key that is to be kept is not in the store.
+        StoreError: If the store does not answer, so that nobody knows what is in it.
     """
     STOP.clear()  # of a flow that was interrupted before, in the same process
     store, now = open_store(), now or datetime.now(UTC)
@@ -146,10 +147,20 @@ def _remove(store: Store, entries: Mapping[str, Entry], choice: Choice, now: dat
     removed = 0
     with Progress("remove", len(choice.to_remove), "entries") as progress:
         for start in range(0, len(choice.to_remove), _REMOVED_AT_ONCE):
-            batch = choice.to_remove[start : start + _REMOVED_AT_ONCE]
+            batch = [
+                key
+                for key in choice.to_remove[start : start + _REMOVED_AT_ONCE]
+                if key not in broken or not _is_whole(store, key)
+            ]
             removed += len(remove_entries(store, batch, in_use))
-            progress.advance(len(batch))
+            progress.advance(min(_REMOVED_AT_ONCE, len(choice.to_remove) - start))
     return removed
+
+
+def _is_whole(store: Store, key: str) -> bool:
+    """Whether a broken entry has been made anew meanwhile, or looked broken but is not."""
+    entry = look_at(store, key)
+    return entry is not None and entry.condition is Condition.WHOLE
 
 
 def _count(entries: Mapping[str, Entry], choice: Choice) -> list[StageGarbage]:

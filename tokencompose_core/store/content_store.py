@@ -24,6 +24,7 @@ from tokencompose_core.store.keys import (
     file_digest,
     files_digest,
 )
+from tokencompose_core.store.object_stores import has_folders
 from tokencompose_core.store.scratch import scratch_dir, sync
 from tokencompose_core.store.store_error import explain_failures, write_into
 
@@ -33,8 +34,6 @@ UNFINISHED = "unfinished"
 LOGS = "logs"
 WRITING = ".writing-"
 Check = Literal["size", "digest"]
-# They have no folders, and what would make one makes a bucket of a misspelt name.
-_OBJECT_STORES = {"s3", "gs", "abfs"}
 
 
 class Store:
@@ -273,10 +272,8 @@ class Store:
         target = f"{self.root}/{manifest.key}"
         with suppress(FileNotFoundError):
             self.filesystem.rm_file(f"{target}/{MANIFEST_NAME}")
-        protocols = self.filesystem.protocol
-        names = {protocols} if isinstance(protocols, str) else {*protocols}
         for file in manifest.files:
-            if not names & _OBJECT_STORES:
+            if has_folders(self.filesystem):
                 parent = f"{target}/{file.name}".rpartition("/")[0]
                 self.filesystem.makedirs(parent, exist_ok=True)
             self.filesystem.put_file(str(folder / file.name), f"{target}/{file.name}")
