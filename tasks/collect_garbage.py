@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.operate_config import GcConfig
+from data_schemas.stages import STAGES
 from tasks.progress import STOP, Progress
 from tasks.sizes import format_bytes
 from tasks.stage import open_store
@@ -77,7 +78,8 @@ def collect_garbage(config: GcConfig, now: datetime | None = None) -> Garbage:
         now: The time, if it is not now.
 
     Raises:
-        ValueError: If a key that is to be kept is not in the store.
+        ValueError: If a key that is to be kept is not in the store, or a stage is not there and no
+            stage of the project either.
         StoreError: If the store does not answer, so that nobody knows what is in it.
     """
     STOP.clear()  # of a flow that was interrupted before, in the same process
@@ -88,6 +90,12 @@ def collect_garbage(config: GcConfig, now: datetime | None = None) -> Garbage:
     unknown = [key for key in config.keep if key not in entries]
     if unknown:
         raise ValueError(f"keep: the store {store.root} has no {', '.join(unknown)}")
+    stages = {entry.stage for entry in entries.values()} | {*STAGES}
+    unknown = [stage for stage in config.keep_stages if stage not in stages]
+    if unknown:
+        raise ValueError(
+            f"keep_stages: there is no stage {', '.join(unknown)}, but {', '.join(sorted(stages))}"
+        )
     # A day more, since the notes of a day count until its end.
     uses = last_uses(store, (now - older_than).date())
     choice = choose(

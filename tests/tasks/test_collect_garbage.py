@@ -98,3 +98,20 @@ def test_gc_leaves_pinned_outputs_alone_though_they_are_broken(store: Store):
     assert look_at(store, model.key) is not None
     collect_garbage(DELETE, NOW + timedelta(days=1))
     assert look_at(store, kept.key) is None
+
+
+@pytest.mark.parametrize("stages", [("fine-tune",), ("finetune", "Train")])
+def test_gc_refuses_a_misspelt_stage_and_removes_nothing(store: Store, stages: tuple[str, ...]):
+    model = publish(store, "model", stage="finetune")
+    config = DELETE.model_copy(update={"keep_stages": stages})
+    with pytest.raises(ValueError, match=rf"no stage {stages[-1]}, but .*finetune, .*register"):
+        collect_garbage(config, NOW)
+    assert store.find(model.key) == model
+
+
+def test_gc_keeps_stages_of_the_project_and_those_of_other_releases(store: Store):
+    stages = ("train", "former")  # nothing in the store is of the first
+    kept, old = publish(store, "kept", stage="former"), publish(store, "old", stage="finetune")
+    found = collect_garbage(DELETE.model_copy(update={"keep_stages": stages}), NOW)
+    assert (found.going, found.kept_because) == ([old.key], {"pinned": 1})
+    assert store.find(kept.key) == kept
