@@ -148,8 +148,10 @@ def _remove(store: Store, entries: Mapping[str, Entry], choice: Choice, now: dat
     """
     broken = {key for key, why in choice.why.items() if why is Why.BROKEN}
 
+    notes: dict[str, list[str]] = {}
+
     def in_use() -> Collection[str]:
-        asked_for = last_uses(store, now.date())
+        asked_for = last_uses(store, now.date(), notes)
         return (with_inputs(entries, asked_for) - broken) | asked_for.keys()
 
     removed = 0

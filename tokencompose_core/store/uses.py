@@ -60,16 +60,20 @@ def first_recorded(store: Store) -> date | None:
         return since or min(_days(store), default=None)
 
 
-def last_uses(store: Store, since: date) -> dict[str, datetime]:
+def last_uses(
+    store: Store, since: date, known: dict[str, list[str]] | None = None
+) -> dict[str, datetime]:
     """When each output was last asked for, as far as notes say: the end of that day.
 
     Args:
         store: The store.
         since: Earlier days are not looked at.
+        known: Notes that were read before, by path, for whoever asks many times; it grows.
 
     Raises:
         StoreError: If the store cannot be read.
     """
+    known = {} if known is None else known
     uses: dict[str, datetime] = {}
     with explain_failures(store.url, "read"):
         for day in sorted(_days(store)):
@@ -77,8 +81,12 @@ def last_uses(store: Store, since: date) -> dict[str, datetime]:
                 continue
             end = datetime.combine(day, time.max, UTC)
             for path in _list(store, f"{_FOLDER}/{day.isoformat()}"):
-                keys = _read(store, path, _keys) if path.endswith(_NOTE) else None
-                uses.update(dict.fromkeys(keys or (), end))
+                if path not in known and path.endswith(_NOTE):
+                    keys = _read(store, path, _keys)
+                    if keys is None:  # a full disk left it; it is written again
+                        continue
+                    known[path] = keys
+                uses.update(dict.fromkeys(known.get(path, ()), end))
     return uses
 
 

@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.conftest import ROOT
 from tests.tokencompose_core.store.hand_made_store import entries_of, publish, publish_chain
@@ -16,7 +19,9 @@ from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.leftovers import find_leftovers, remove_leftover
 from tokencompose_core.store.removal import remove_entries
 from tokencompose_core.store.scratch import scratch_dir
+from tokencompose_core.store.store_error import StoreError
 from tokencompose_core.store.survey import Condition
+from tokencompose_core.store.uses import last_uses, record_use
 
 
 def test_removed_entries_leave_nothing_and_can_be_made_again(store):
@@ -55,6 +60,86 @@ def test_entry_made_anew_while_it_was_hidden_stays(store):
 
     remove_entries(store, [manifest.key], in_use)
     assert store.find(manifest.key) is not None
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Store:
+    """A store in memory, where a run may work while entries are removed one by one."""
+    url = f"memory://{uuid.uuid4().hex}"
+    return Store(url, check="digest", cache_dir=tmp_path / "cache")
+
+
+class RunMeanwhile(MemoryFileSystem):
+    """A file system on which something happens once, after the first entry was removed."""
+
+    cachable = False
+    happens: Callable[[], None] | None = None
+
+    def rm(self, path, *args, **options):
+        super().rm(path, *args, **options)
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            happens()
+
+
+def test_entry_published_anew_before_its_files_are_removed_stays(remote: Store):
+    first, second = publish(remote, "a"), publish(remote, "b")
+    remote.filesystem = RunMeanwhile()
+
+    def run() -> None:
+        record_use(remote, [second.key])
+        assert remote.find(second.key) is None
+        publish(remote, "b")
+
+    remote.filesystem.happens = run
+    assert remove_entries(remote, [first.key, second.key]) == [first.key]
+    assert remote.find(second.key) == second
+
+
+def test_use_noted_while_many_entries_are_removed_spares_those_that_are_left(remote: Store):
+    made = publish_chain(remote, *map(str, range(20)))
+    keys = [manifest.key for manifest in reversed(made)]
+    remote.filesystem = RunMeanwhile()
+    remote.filesystem.happens = lambda: record_use(remote, keys[-3:])
+    asked = []
+
+    def in_use() -> set[str]:
+        asked.append(last_uses(remote, datetime.now(UTC).date()).keys())
+        return set(asked[-1])
+
+    assert remove_entries(remote, keys, in_use) == keys[:-3]
+    assert set(entries_of(remote)) == set(keys[-3:])
+    assert all(remote.find(key) for key in keys[-3:])
+    assert not asked[0]
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_entries_come_back_if_it_cannot_be_asked_what_is_in_use(remote: Store, answers: int):
+    keys = [publish(remote, str(number)).key for number in range(20)]
+    left = iter([()] * answers)
+
+    def in_use() -> tuple[()]:
+        try:
+            return next(left)
+        except StopIteration:
+            raise StoreError("no answer") from None
+
+    with pytest.raises(StoreError):
+        remove_entries(remote, keys, in_use)
+    there = entries_of(remote)
+    assert all(entry.condition is Condition.WHOLE for entry in there.values())
+    assert len(there) == (20 if not answers else 12)
+
+
+def test_older_manifest_is_not_put_over_that_of_an_entry_made_anew(remote: Store):
+    old = publish(remote, "a", days=9)
+
+    def in_use() -> set[str]:
+        publish(remote, "a", days=1)
+        return {old.key}
+
+    assert remove_entries(remote, [old.key], in_use) == []
+    assert remote.find(old.key).provenance != old.provenance
 
 
 REMOVER = """

@@ -84,3 +84,12 @@ def test_notes_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path):
         last_uses(store, DAY)
     with pytest.raises(StoreError, match="cannot be read"):
         first_recorded(store)
+
+
+def test_notes_that_were_read_are_not_read_again_and_new_ones_are(tmp_path: Path):
+    store, known = Store(str(tmp_path)), {}
+    record_use(store, ["x"], DAY)
+    assert last_uses(store, DAY, known).keys() == {"x"}
+    Path(note_path(store, ["x"])).write_text("[]")
+    record_use(store, ["y"], DAY)
+    assert last_uses(store, DAY, known).keys() == {"x", "y"}
