@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import fsspec
@@ -136,8 +135,8 @@ class Store:
             StoreError: If the store cannot be written, or its disk is full.
         """
         with ExitStack() as stack:
-            with explain_failures(self.url, "written"):
-                folder = Path(stack.enter_context(self._workspace())) / "entry"
+            with explain_failures(str(self.local_dir), "written"):
+                folder = stack.enter_context(self._workspace()) / "entry"
                 folder.mkdir()
             described = write_into(folder, write)
             with explain_failures(self.url, "written"):
@@ -238,12 +237,11 @@ class Store:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _workspace(self) -> AbstractContextManager[str | Path]:
-        if not self.is_local:
-            return TemporaryDirectory(prefix="tokencompose-")
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        # The same file system as the entry's place, or the rename would be a copy.
-        return scratch_dir(Path(self.root), WRITING)
+    def _workspace(self) -> AbstractContextManager[Path]:
+        self.local_dir.mkdir(parents=True, exist_ok=True)
+        # In a local store it has to be the file system of the entry's place, or the rename would
+        # be a copy; anywhere it is where the next writer, and gc, clear up after a killed one.
+        return scratch_dir(self.local_dir, WRITING)
 
     def _rename_into_place(self, folder: Path, manifest: Manifest) -> Manifest:
         target = Path(self.root) / manifest.key

@@ -181,6 +181,39 @@ def test_killed_removal_leaves_a_valid_store(tmp_path: Path, seconds: float):
         assert publish(store, manifest.parts["name"]) == manifest
 
 
+REMOTE_WRITER = """
+import sys, time
+from pathlib import Path
+from tokencompose_core.store.content_store import Store
+
+def write(folder):
+    (folder / "half").write_bytes(b"12345")
+    print("ready", flush=True)
+    time.sleep(60)
+
+Store("memory://store", cache_dir=Path(sys.argv[1])).publish("mask-v1-0", "mask", write)
+"""
+
+
+def test_what_a_killed_writer_of_a_remote_store_left_goes(remote: Store):
+    child = subprocess.Popen(
+        [sys.executable, "-c", REMOTE_WRITER, str(remote.cache_dir)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert child.stdout.readline() == "ready\n"
+    now, age = datetime.now(UTC), timedelta(days=30)
+    assert find_leftovers(remote, [], now=now, older_than=age) == []
+    child.kill()
+    child.wait()
+    (found,) = find_leftovers(remote, [], now=now, older_than=age)
+    assert (found.what, found.num_bytes) == ("a killed writer's", 5)
+    publish(remote, "a")  # the next writer clears up too
+    assert list(remote.cache_dir.iterdir()) == []
+
+
 def test_leftovers_go_by_lock_or_age(tmp_path: Path):
     store = Store(str(tmp_path))
     stored = publish(store, "a")
