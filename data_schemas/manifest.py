@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 def check_file_name(name: str) -> str:
@@ -22,7 +22,7 @@ def check_file_name(name: str) -> str:
 
 
 def check_entry_name(name: str) -> str:
-    """A key or a digest, as they stand in paths of the store.
+    """A key, as it stands in paths of the store.
 
     Raises:
         ValueError: If it is anything but one plain name of a folder.
@@ -30,6 +30,10 @@ def check_entry_name(name: str) -> str:
     if name != "" and (check_file_name(name) != name or "/" in name):
         raise ValueError(f"{name!r} is no name of an entry in a store")
     return name
+
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""SHA-256 in hexadecimal, which a folder of the cache is called by."""
 
 
 class StoredFile(BaseModel):
@@ -63,7 +67,7 @@ class Manifest(BaseModel):
 
     stage: str
     key: Annotated[str, AfterValidator(check_entry_name)]
-    digest: Annotated[str, AfterValidator(check_entry_name)]
+    digest: Digest
     files: tuple[StoredFile, ...]
     num_in: int = 0
     num_out: int = 0

@@ -8,13 +8,14 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.operate_config import GcConfig
+from data_schemas.stages import STAGES
 from tasks.progress import STOP, Progress
 from tasks.sizes import format_bytes
 from tasks.stage import open_store
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.leftovers import find_leftovers, remove_leftover
 from tokencompose_core.store.removal import remove_entries
-from tokencompose_core.store.survey import Condition, Entry, list_keys, survey
+from tokencompose_core.store.survey import Condition, Entry, list_keys, look_at, survey
 from tokencompose_core.store.unreferenced import Choice, Why, choose, last_used, with_inputs
 from tokencompose_core.store.uses import first_recorded, forget_uses, last_uses
 
@@ -77,7 +78,9 @@ def collect_garbage(config: GcConfig, now: datetime | None = None) -> Garbage:
         now: The time, if it is not now.
 
     Raises:
-        ValueError: If a key that is to be kept is not in the store.
+        ValueError: If a key that is to be kept is not in the store, or a stage is not there and no
+            stage of the project either.
+        StoreError: If the store does not answer, so that nobody knows what is in it.
     """
     STOP.clear()  # of a flow that was interrupted before, in the same process
     store, now = open_store(), now or datetime.now(UTC)
@@ -87,6 +90,12 @@ def collect_garbage(config: GcConfig, now: datetime | None = None) -> Garbage:
     unknown = [key for key in config.keep if key not in entries]
     if unknown:
         raise ValueError(f"keep: the store {store.root} has no {', '.join(unknown)}")
+    stages = {entry.stage for entry in entries.values()} | {*STAGES}
+    unknown = [stage for stage in config.keep_stages if stage not in stages]
+    if unknown:
+        raise ValueError(
+            f"keep_stages: there is no stage {', '.join(unknown)}, but {', '.join(sorted(stages))}"
+        )
     # A day more, since the notes of a day count until its end.
     uses = last_uses(store, (now - older_than).date())
     choice = choose(
@@ -139,17 +148,29 @@ def _remove(store: Store, entries: Mapping[str, Entry], choice: Choice, now: dat
     """
     broken = {key for key, why in choice.why.items() if why is Why.BROKEN}
 
+    notes: dict[str, list[str]] = {}
+
     def in_use() -> Collection[str]:
-        asked_for = last_uses(store, now.date())
+        asked_for = last_uses(store, now.date(), notes)
         return (with_inputs(entries, asked_for) - broken) | asked_for.keys()
 
     removed = 0
     with Progress("remove", len(choice.to_remove), "entries") as progress:
         for start in range(0, len(choice.to_remove), _REMOVED_AT_ONCE):
-            batch = choice.to_remove[start : start + _REMOVED_AT_ONCE]
+            batch = [
+                key
+                for key in choice.to_remove[start : start + _REMOVED_AT_ONCE]
+                if key not in broken or not _is_whole(store, key)
+            ]
             removed += len(remove_entries(store, batch, in_use))
-            progress.advance(len(batch))
+            progress.advance(min(_REMOVED_AT_ONCE, len(choice.to_remove) - start))
     return removed
+
+
+def _is_whole(store: Store, key: str) -> bool:
+    """Whether a broken entry has been made anew meanwhile, or looked broken but is not."""
+    entry = look_at(store, key)
+    return entry is not None and entry.condition is Condition.WHOLE
 
 
 def _count(entries: Mapping[str, Entry], choice: Choice) -> list[StageGarbage]:

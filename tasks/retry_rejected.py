@@ -145,7 +145,8 @@ def forget_selection(source: Source, config: CurateConfig, found: LeftOut) -> No
     """Have the selection made again if it left images out that may be there after all.
 
     It reads headers only, and as long as its partitions come out as they were, nothing that was
-    made from them is made again.
+    made from them is made again. Notes of uses, which name days and not runs, spare nothing here:
+    the run that is tried again has noted the same outputs.
     """
     store = open_store()
     manifest = store.find(SelectSpec(source=source, settings=config.select).key)

@@ -171,7 +171,7 @@ def registration(name: str, day: int, profile: str = "pocket") -> Manifest:
     return Manifest(
         stage="register",
         key=f"register-v1-{name}-{day}",
-        digest="0",
+        digest="0" * 64,
         files=(),
         parts={"caption_set": name, "profile": profile},
         provenance={"created": created},

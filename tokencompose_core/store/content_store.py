@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import fsspec
@@ -24,6 +23,7 @@ from tokencompose_core.store.keys import (
     file_digest,
     files_digest,
 )
+from tokencompose_core.store.object_stores import has_folders
 from tokencompose_core.store.scratch import scratch_dir, sync
 from tokencompose_core.store.store_error import explain_failures, write_into
 
@@ -33,8 +33,6 @@ UNFINISHED = "unfinished"
 LOGS = "logs"
 WRITING = ".writing-"
 Check = Literal["size", "digest"]
-# They have no folders, and what would make one makes a bucket of a misspelt name.
-_OBJECT_STORES = {"s3", "gs", "abfs"}
 
 
 class Store:
@@ -137,8 +135,8 @@ class Store:
             StoreError: If the store cannot be written, or its disk is full.
         """
         with ExitStack() as stack:
-            with explain_failures(self.url, "written"):
-                folder = Path(stack.enter_context(self._workspace())) / "entry"
+            with explain_failures(str(self.local_dir), "written"):
+                folder = stack.enter_context(self._workspace()) / "entry"
                 folder.mkdir()
             described = write_into(folder, write)
             with explain_failures(self.url, "written"):
@@ -239,12 +237,11 @@ class Store:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _workspace(self) -> AbstractContextManager[str | Path]:
-        if not self.is_local:
-            return TemporaryDirectory(prefix="tokencompose-")
-        Path(self.root).mkdir(parents=True, exist_ok=True)
-        # The same file system as the entry's place, or the rename would be a copy.
-        return scratch_dir(Path(self.root), WRITING)
+    def _workspace(self) -> AbstractContextManager[Path]:
+        self.local_dir.mkdir(parents=True, exist_ok=True)
+        # In a local store it has to be the file system of the entry's place, or the rename would
+        # be a copy; anywhere it is where the next writer, and gc, clear up after a killed one.
+        return scratch_dir(self.local_dir, WRITING)
 
     def _rename_into_place(self, folder: Path, manifest: Manifest) -> Manifest:
         target = Path(self.root) / manifest.key
@@ -273,10 +270,8 @@ class Store:
         target = f"{self.root}/{manifest.key}"
         with suppress(FileNotFoundError):
             self.filesystem.rm_file(f"{target}/{MANIFEST_NAME}")
-        protocols = self.filesystem.protocol
-        names = {protocols} if isinstance(protocols, str) else {*protocols}
         for file in manifest.files:
-            if not names & _OBJECT_STORES:
+            if has_folders(self.filesystem):
                 parent = f"{target}/{file.name}".rpartition("/")[0]
                 self.filesystem.makedirs(parent, exist_ok=True)
             self.filesystem.put_file(str(folder / file.name), f"{target}/{file.name}")

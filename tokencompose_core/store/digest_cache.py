@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS digests (
 _TICK_NS = 2_000_000_000
 _PENDING = 2000
 _LOCK_SECONDS = 30.0
+_SIGN = 1 << 63
 
 
 class DigestCache:
@@ -123,4 +124,6 @@ class DigestCache:
 
 def _identity(path: Path) -> tuple[int, int, int, int]:
     status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    # SQLite's integers have a sign, and some file systems number inodes beyond 2^63.
+    inode = (status.st_ino + _SIGN) % (2 * _SIGN) - _SIGN
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode

@@ -9,6 +9,8 @@ from tokencompose_core.store.content_store import MANIFEST_NAME, Store
 from tokencompose_core.store.scratch import scratch_dir
 
 REMOVING = ".removing-"
+# So few are gone before a run that has just noted a use can have made anything anew.
+_ASKED_AT_ONCE = 8
 
 
 def remove_entries(
@@ -26,7 +28,8 @@ def remove_entries(
     Args:
         store: The store.
         keys: The entries; what is not there is passed over.
-        in_use: Keys that are to stay, asked for once the entries are invisible.
+        in_use: Keys that are to stay, asked for once the entries are invisible; on an object store,
+            where removing takes a while, again before every few of them.
 
     Returns:
         The keys of what was removed.
@@ -63,23 +66,32 @@ def _remove_objects(
     store: Store, keys: Sequence[str], in_use: Callable[[], Collection[str]]
 ) -> list[str]:
     filesystem = store.filesystem
-    manifests = {}
-    for key in keys:
-        path = f"{store.root}/{key}/{MANIFEST_NAME}"
-        with suppress(FileNotFoundError):
-            manifests[key] = filesystem.cat_file(path)
-            filesystem.rm_file(path)
-    spared = set(keys)  # all, if it cannot be known what is in use
-    try:
-        spared = set(in_use())
-    finally:
-        for key in reversed(keys):
-            if key in spared and key in manifests:
-                filesystem.pipe_file(f"{store.root}/{key}/{MANIFEST_NAME}", manifests[key])
+    paths = {key: f"{store.root}/{key}/{MANIFEST_NAME}" for key in keys}
+    hidden: dict[str, bytes] = {}
     removed = []
-    for key in keys:
-        if key not in spared:
+
+    def put_back(spared: Collection[str]) -> None:
+        for key in reversed(keys):
+            if key in hidden and key in spared:
+                manifest = hidden.pop(key)
+                if not filesystem.exists(paths[key]):  # or somebody has made it anew meanwhile
+                    filesystem.pipe_file(paths[key], manifest)
+
+    try:
+        for key in keys:
             with suppress(FileNotFoundError):
-                filesystem.rm(f"{store.root}/{key}", recursive=True)
-                removed.append(key)
+                hidden[key] = filesystem.cat_file(paths[key])
+                filesystem.rm_file(paths[key])
+        for start in range(0, len(keys), _ASKED_AT_ONCE):
+            spared = set(in_use())
+            put_back(spared)
+            for key in keys[start : start + _ASKED_AT_ONCE]:
+                if key in spared or filesystem.exists(paths[key]):
+                    continue
+                hidden.pop(key, None)  # it can be whole no more
+                with suppress(FileNotFoundError):
+                    filesystem.rm(f"{store.root}/{key}", recursive=True)
+                    removed.append(key)
+    finally:
+        put_back(set(hidden))  # all, if it cannot be known what is in use
     return removed

@@ -12,6 +12,8 @@ from data_schemas.manifest import Manifest
 from tokencompose_core.store.content_store import MANIFEST_NAME, Check, Store
 from tokencompose_core.store.keys import files_digest, is_key, split_key
 from tokencompose_core.store.map_in_threads import map_in_threads
+from tokencompose_core.store.object_stores import list_files
+from tokencompose_core.store.store_error import explain_failures
 
 _THREADS = 16
 
@@ -65,10 +67,15 @@ class Entry:
 
 
 def list_keys(store: Store) -> list[str]:
-    """Names of everything in a store that looks like an entry, sorted."""
+    """Names of everything in a store that looks like an entry, sorted.
+
+    Raises:
+        StoreError: If the store cannot be listed.
+    """
     store.filesystem.invalidate_cache()  # of listings, which some file systems keep
     try:
-        paths = store.filesystem.ls(store.root, detail=False)
+        with explain_failures(store.url, "read"):
+            paths = store.filesystem.ls(store.root, detail=False)
     except FileNotFoundError:
         return []
     names = (path.rstrip("/").rpartition("/")[2] for path in paths)
@@ -84,6 +91,9 @@ def survey(
         store: The store.
         check: Whether sizes of files are compared with the manifest, or their digests too.
         on_entry: Told of every entry.
+
+    Raises:
+        StoreError: If it cannot be known what an entry is like.
     """
     for entry in map_in_threads(
         lambda key: look_at(store, key, check), list_keys(store), num_threads=_THREADS
@@ -94,9 +104,20 @@ def survey(
 
 
 def look_at(store: Store, key: str, check: Check = "size") -> Entry | None:
-    """Look at one entry; None if there is nothing under its key."""
+    """Look at one entry; None if there is nothing under its key.
+
+    What cannot be read or listed this time may be whole, so it is nothing to call broken.
+
+    Raises:
+        StoreError: If the store does not answer, or not for this entry.
+    """
+    with explain_failures(f"{store.url}/{key}", "read"):
+        return _look_at(store, key, check)
+
+
+def _look_at(store: Store, key: str, check: Check) -> Entry | None:
     folder = f"{store.root}/{key}"
-    found = store.filesystem.find(folder, detail=True)
+    found = list_files(store.filesystem, folder)
     if not found and not store.filesystem.exists(folder):
         return None
     sizes = {name.partition(f"/{key}/")[2]: info["size"] for name, info in found.items()}
@@ -111,7 +132,7 @@ def look_at(store: Store, key: str, check: Check = "size") -> Entry | None:
         manifest = Manifest.model_validate_json(content)
     except FileNotFoundError:
         return broken(Condition.INCOMPLETE, f"it has no {MANIFEST_NAME}")
-    except (OSError, ValidationError) as error:
+    except (IsADirectoryError, NotADirectoryError, ValidationError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         return broken(Condition.UNREADABLE, f"{MANIFEST_NAME}: {why}")
     if manifest.key != key:
@@ -175,7 +196,7 @@ def _changed(store: Store, paths: list[str]) -> datetime | None:
     for path in paths:
         try:
             changed = store.filesystem.modified(path)
-        except (OSError, NotImplementedError):
+        except (FileNotFoundError, IsADirectoryError, NotImplementedError):
             continue
         changed = changed if changed.tzinfo else changed.replace(tzinfo=UTC)
         newest = max(newest or changed, changed)

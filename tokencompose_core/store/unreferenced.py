@@ -71,9 +71,9 @@ def choose(
     """Say of every entry whether it is kept.
 
     Kept is what was made or asked for within the age, what is pinned, and whatever any of it was
-    made from, directly or not. Broken entries go a day after they were written or asked for,
-    whatever refers to them, for no run believes them; what they were made from is kept all the
-    same.
+    made from, directly or not. Broken entries that are not pinned go a day after they were written
+    or asked for, whatever refers to them, for no run believes them; what they were made from is
+    kept all the same.
 
     Args:
         entries: All entries, by key.
@@ -92,7 +92,8 @@ def choose(
     for key in with_inputs(entries, why):
         why.setdefault(key, Why.NEEDED)
     for key, entry in entries.items():
-        if entry.condition is not Condition.WHOLE and used[key] < now - _LEAST_AGE_OF_BROKEN:
+        is_old = used[key] < now - _LEAST_AGE_OF_BROKEN
+        if entry.condition is not Condition.WHOLE and is_old and why.get(key) is not Why.PINNED:
             why[key] = Why.BROKEN
         why.setdefault(key, Why.UNREFERENCED)
     going = {key for key, reason in why.items() if reason in (Why.UNREFERENCED, Why.BROKEN)}

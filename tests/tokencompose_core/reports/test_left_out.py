@@ -22,7 +22,7 @@ def test_every_reason_has_its_count_and_its_first_examples(tmp_path):
             own = [rejection for rejection in rejections if rejection.stage == stage]
             counts = write_rejections(folder, own)
             manifests.append(
-                Manifest(stage=stage, key="", digest="", files=(), num_in=10, rejected=counts)
+                Manifest(stage=stage, key="", digest="0" * 64, files=(), num_in=10, rejected=counts)
             )
         write_rejections(folder, rejections)
     stages = [

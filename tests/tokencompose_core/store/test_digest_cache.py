@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import sqlite3
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -109,6 +111,46 @@ def test_cache_may_be_deleted_while_it_is_open(tmp_path, old, caplog):
             assert other.digest(old) == sha256(b"old content")
     assert noted(path) == {str(old): sha256(b"old content")}
     assert "was replaced" in caplog.text
+
+
+class FarInode(type(Path())):
+    """A file on a file system that numbers its inodes with all of 64 bits."""
+
+    inode = 2**64 - 7
+
+    def stat(self, **options):
+        status = super().stat(**options)
+        return SimpleNamespace(
+            st_size=status.st_size,
+            st_mtime_ns=status.st_mtime_ns,
+            st_ctime_ns=status.st_ctime_ns,
+            st_ino=self.inode,
+        )
+
+
+def test_inode_beyond_the_integers_of_the_cache_is_noted(tmp_path, old, caplog):
+    cache, far = tmp_path / "digests.sqlite", FarInode(old)
+    assert digest(cache, far) == sha256(b"old content")
+    forge(cache, "from the cache")
+    assert digest(cache, far) == "from the cache"
+    far.inode = 2**63
+    assert digest(cache, far) == sha256(b"old content")
+    assert not caplog.records
+
+
+def test_cache_of_an_earlier_release_goes_on_being_used(tmp_path, old):
+    cache, status = tmp_path / "digests.sqlite", old.stat()
+    connection = sqlite3.connect(cache)
+    with connection:
+        connection.execute(
+            "CREATE TABLE digests (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER,"
+            " ctime_ns INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"
+        )
+        times = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        noted = (os.fsencode(old), status.st_size, *times, "noted before")
+        connection.execute("INSERT INTO digests VALUES (?, ?, ?, ?, ?, ?)", noted)
+    connection.close()
+    assert digest(cache, old) == "noted before"
 
 
 def test_missing_file_raises_as_without_a_cache(tmp_path):

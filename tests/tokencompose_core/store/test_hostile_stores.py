@@ -11,6 +11,7 @@ from tasks.stage import Input
 from tokencompose_core.checkpoints.locate import locate
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import text_digest
+from tokencompose_core.store.survey import Condition, look_at
 
 CONTENT = b"somebody else's"
 NAMES = [
@@ -36,7 +37,7 @@ def write_entry(root, key, name, **changes):
     """An entry of the memory's file system with a file of this name."""
     memory = fsspec.filesystem("memory")
     file = {"name": name, "num_bytes": len(CONTENT), "sha256": text_digest(CONTENT.decode())}
-    manifest = {"stage": "rank", "key": key, "digest": "d", "files": [file], **changes}
+    manifest = {"stage": "rank", "key": key, "digest": "0" * 64, "files": [file], **changes}
     memory.pipe_file(f"/{root}/{key}/manifest.json", json.dumps(manifest).encode())
     memory.pipe_file(f"/{root}/{key}/plain", CONTENT)
 
@@ -62,10 +63,15 @@ def test_the_same_entry_with_a_plain_name_is_believed(tmp_path):
     assert (store.path(manifest, "plain")).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("digest", ["../../evil", "/tmp", "a/b"])
-def test_digest_that_is_a_path_is_not_believed(tmp_path, digest):
+@pytest.mark.parametrize(
+    "digest",
+    ["../../evil", "/tmp", "a/b", "", "unfinished", "logs", "0" * 63, "0" * 64 + "\n", "A" * 64],
+)
+def test_digest_that_is_none_is_not_believed(tmp_path, digest):
     write_entry("digests", "rank-v1-00", "plain", digest=digest)
-    assert Store("memory://digests", cache_dir=tmp_path / "cache").find("rank-v1-00") is None
+    store = Store("memory://digests", cache_dir=tmp_path / "cache")
+    assert store.find("rank-v1-00") is None
+    assert look_at(store, "rank-v1-00").condition is Condition.UNREADABLE
 
 
 @pytest.mark.parametrize("key", KEYS)

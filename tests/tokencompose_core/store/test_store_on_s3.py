@@ -1,5 +1,6 @@
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import fsspec
@@ -8,6 +9,7 @@ import pytest
 from tests.s3_server import BUCKET, S3, s3_server
 from tokencompose_core.store.content_store import MANIFEST_NAME, Store
 from tokencompose_core.store.store_error import StoreError, StoreRefusedError
+from tokencompose_core.store.uses import last_uses, record_use
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,29 @@ def test_misspelt_bucket_is_refused_and_not_made(s3: S3, tmp_path: Path):
     with pytest.raises(StoreRefusedError, match=r"s3://capitons/store cannot be written.*bucket"):
         store.publish("key", "stage", write_two_files)
     assert [bucket["Name"] for bucket in s3.client.list_buckets()["Buckets"]] == [BUCKET]
+
+
+def test_use_of_a_misspelt_bucket_does_not_make_it(
+    s3: S3, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    record_use(Store("s3://capitons/store", cache_dir=tmp_path), ["mask-v1-0"])
+    assert [bucket["Name"] for bucket in s3.client.list_buckets()["Buckets"]] == [BUCKET]
+    assert "uses are not noted: the store s3://capitons/store cannot be written" in caplog.text
+
+
+def test_use_that_cannot_be_noted_as_the_connection_is_lost_is_logged(
+    store: Store, s3: S3, caplog: pytest.LogCaptureFixture
+):
+    s3.gate.shut()
+    try:
+        record_use(store, ["mask-v1-0"])
+        with pytest.raises(StoreError, match="cannot be read"):
+            last_uses(store, date(2026, 1, 1))
+    finally:
+        s3.gate.open()
+    assert "uses are not noted: the store s3://" in caplog.text
+    record_use(store, ["mask-v1-0"])
+    assert last_uses(store, date(2026, 1, 1)).keys() == {"mask-v1-0"}
 
 
 def test_lost_connection_is_not_taken_for_an_output_that_is_not_there(store: Store, s3: S3):
