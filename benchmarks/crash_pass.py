@@ -145,8 +145,7 @@ class Pass:
                 print(f"{'':19}disk full: skipped, as only root may mount a small disk")
                 continue
             self.rows.append(self._strike(moment))
-            # For whoever waits: the row before is known but for its states.
-            print(f"{time.strftime('%X')} {moment}", *self.rows[-2:-1], sep="\n", file=sys.stderr)
+            print(time.strftime("%X"), moment, file=sys.stderr)  # for whoever waits
         if first_missing(self.store, self.spans, self.harmed) < len(self.spans):
             self._start_unless_under_way()
         state = self.runs[-1].wait_for_end(RUN_SECONDS)
@@ -162,8 +161,7 @@ class Pass:
         """Hold what there is to the undisturbed run, and to what was whole at the last moment."""
         entries = read_entries(self.store)
         self.published |= {(key, one.provenance["created"]) for key, one in entries.items()}
-        if self.rows:
-            row = self.rows[-1]
+        for row in self.rows[-1:]:
             row.again = sum(
                 key not in entries or entries[key].provenance != one.provenance
                 for key, one in row.whole.items()
@@ -175,8 +173,8 @@ class Pass:
 
     def _strike(self, moment: Moment) -> Row:
         """Wait for the moment, in the run that is under way or in a new one, and let it happen."""
-        if moment.kind == "database":
-            self._settle()  # what is known of earlier runs will be lost
+        if moment.kind == "database":  # what is known of earlier runs will be lost
+            self._settle()
         number = None
         while number is None:
             left = self._start_unless_under_way()
@@ -226,7 +224,7 @@ class Pass:
             time.sleep(0.002)
 
     def _forget_from(self, number: int) -> None:
-        """Remove that output and all after it, so that they are made once more."""
+        """Remove that output and all after it, to make them once more."""
         self._judge()
         for span in self.spans[number:]:
             shutil.rmtree(self.store / span.key)
@@ -253,9 +251,9 @@ class Pass:
                 own.stop("server", signal.SIGKILL)
                 time.sleep(_AWAY_SECONDS)
                 own.start_server()
-                name = run.state()["name"]
-                if run.pids() and name == "Running":
-                    return Settled("Running", time.time() - since, time.time() - since, 0)
+                away = time.time() - since
+                if run.pids() and run.state()["name"] == "Running":
+                    return Settled("Running", away, away, 0)
             case "power":
                 self._cut_power(run)
                 own.start_server()
@@ -299,4 +297,4 @@ class Pass:
                 row.settled = read_settled(self.own, row.run, row.since)
                 if time.time() > row.since + _TRUE_SECONDS:
                     break
-                time.sleep(0 if row.settled.all_seconds is not None else 2)
+                time.sleep(0.2)

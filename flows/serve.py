@@ -77,7 +77,7 @@ def register() -> None:
 
 
 def stop() -> None:
-    """End what `serve` started; runs that are under way go on when it is started again."""
+    """End what `serve` started; runs under way go on minutes after it is started again."""
     home = Path(get_current_settings().home)
     supervisor = _supervisor(home)
     if supervisor is None:

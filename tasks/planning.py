@@ -59,6 +59,8 @@ class PlannedOutput(Manifest):
     no output has, so that nothing made from it is found in the store.
     """
 
+    digest: str
+
     def file(self, name: str) -> StoredFile:
         """A file as it is expected."""
         return StoredFile(name=name, num_bytes=0, sha256=self.digest)
