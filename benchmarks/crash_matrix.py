@@ -14,7 +14,8 @@ both        kill -9 of worker and flow
 server      kill -9 of the server, which comes back after some seconds
 power       kill -9 of server, worker and flow
 term flow   SIGTERM to the flow's process
-term worker SIGTERM to the worker, which ends its flow's process with it
+term worker SIGTERM to the worker, which lets its flow end, but for one that has lost its server
+            before: that one ends its flow with it
 disk full   nothing more can be written to the store, a small file system of its own
 truncated   kill -9 of the flow, and a random file of a random output is cut short
 deleted     the same, and it is removed
