@@ -64,8 +64,9 @@ def test_full_disk_stops_the_stage_and_what_was_stored_stays(
         state.result()
     stored = [path.parent.stat().st_ino for path in small_disk.glob("store/*/manifest.json")]
     assert len(stored) == 2
-    wait_until(lambda: "Failed" in states_of_tasks(state), 30, "records")
-    assert states_of_tasks(state) == ["Completed", "Completed", "Failed"]
+    # The server writes records a little later, in any order.
+    wanted = ["Completed", "Completed", "Failed"]
+    wait_until(lambda: states_of_tasks(state) == wanted, 30, "records")
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     assert run_numbers().result() == ["Cached", "Cached", "Completed"]
     again = [path.parent.stat().st_ino for path in small_disk.glob("store/*/manifest.json")]
@@ -87,9 +88,8 @@ def test_lost_connection_to_an_object_store_fails_the_flow_and_the_next_run_goes
         with pytest.raises(StoreError, match=r"s3://captions/store cannot be (read|written) \("):
             state.result()
         # The third one may have begun before the second one's end was seen; no other has.
-        wait_until(lambda: "Failed" in states_of_tasks(state), 30, "records")
-        states = states_of_tasks(state)
-        assert states in (["Completed", "Failed"], ["Completed", "Failed", "Failed"])
+        few, more = ["Completed", "Failed"], ["Completed", "Failed", "Failed"]
+        wait_until(lambda: states_of_tasks(state) in (few, more), 30, "records")
         BEFORE.clear()
         s3.gate.open()
         assert run_numbers(5).result() == ["Cached", *["Completed"] * 4]
