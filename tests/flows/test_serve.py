@@ -145,7 +145,7 @@ def test_a_schedule_fires_and_finds_nothing_to_do(environment: dict[str, str]):
             url = f"{api}/automations/{automation['id']}"
             httpx.patch(url, json={"enabled": False}, timeout=30).raise_for_status()
     found = httpx.get(f"{api}/deployments/name/register-captions/pocket", timeout=30).json()
-    captions = {"kind": "pocket", "seed": 5, "num_images": 6, "num_damaged": 0}
+    captions = {"kind": "pocket", "seed": 5, "num_images": 12, "num_damaged": 0}
     httpx.patch(
         f"{api}/deployments/{found['id']}/schedules/{found['schedules'][0]['id']}",
         json={
