@@ -18,7 +18,7 @@ process had a processor, which holds on a machine that has other work, too. On a
 peak of the memory that a variant took beside the weights, and `of rate` the operations of the
 passes per second, as a share of what products of large matrices reach in the same precision.
 
-If `benchmarks/detection_rates.py` is there, its table follows.
+The table of `benchmarks/detection_rates.py` follows.
 """
 
 import argparse
@@ -29,10 +29,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from detection_rates import NUM_IMAGES, print_detection_rates
 from diffusers import DiffusionPipeline
 from random_models import POCKET, build_sd14
 from torch import Tensor
@@ -283,11 +283,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         case = Case(Path(folder), options)
         print_times(case, measure(case))
-    if find_spec("detection_rates"):
-        from detection_rates import print_detection_rates
-
-        print()
-        print_detection_rates(options.device, options.images, options.rounds)
+    print()
+    print_detection_rates(options.device, NUM_IMAGES[options.device], options.rounds)
 
 
 if __name__ == "__main__":

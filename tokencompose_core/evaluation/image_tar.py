@@ -55,13 +55,16 @@ def iterate_images(
 ) -> Iterator[tuple[str, Image.Image]]:
     """Names and images that `write_images` wrote, in its order, one in memory at a time.
 
+    Pillow decodes an image when its pixels are asked for, in the thread that does.
+
     Args:
         path: The tar.
-        names: Those that are wanted, if not all are; no other is decoded.
+        names: Those that are wanted, if not all are.
     """
     for record in webdataset.WebDataset(str(path), shardshuffle=False):
         if names is None or record["__key__"] in names:
-            yield record["__key__"], Image.open(io.BytesIO(record["png"])).convert("RGB")
+            image = Image.open(io.BytesIO(record["png"]))
+            yield record["__key__"], image if image.mode == "RGB" else image.convert("RGB")
 
 
 def read_images(path: Path) -> dict[str, Image.Image]:

@@ -1,4 +1,6 @@
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,20 +39,44 @@ def test_an_error_comes_where_its_result_would_have():
         next(results)
 
 
-def test_its_thread_ends_with_it():
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_its_threads_end_with_it(num_threads):
     before = threading.active_count()
-    results = read_ahead(str, range(9))
+    results = read_ahead(str, range(9), num_threads=num_threads)
     next(results)
-    assert threading.active_count() == before + 1
+    assert threading.active_count() == before + num_threads
     results.close()
     assert threading.active_count() == before
 
 
-def test_its_thread_takes_no_other_core_from_the_models():
+def test_several_threads_work_at_once_and_results_keep_their_order():
+    together = threading.Barrier(3)
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(6):
+            taken.append(item)
+            yield item
+
+    def work(item: int) -> int:
+        # Passes only if three are at work; the one of the first item is the last to end.
+        together.wait(10)
+        time.sleep(0.1 * (item % 3 == 0))
+        return -item
+
+    results = read_ahead(work, items(), num_threads=3)
+    assert next(results) == 0
+    assert taken == [0, 1, 2, 3]
+    assert list(results) == [-1, -2, -3, -4, -5]
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_thread_takes_one_core(num_threads):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert list(read_ahead(lambda _: torch.get_num_threads(), range(2))) == [1, 1]
+        cores = read_ahead(lambda _: torch.get_num_threads(), range(5), num_threads=num_threads)
+        assert list(cores) == [1] * 5
         assert torch.get_num_threads() == 2
         # Nor from threads that begin later, in which Prefect runs the next stages.
         with ThreadPoolExecutor(1) as later:
