@@ -1,6 +1,7 @@
 """Kill what can be killed, at random moments of all stages, and see what becomes of the outputs.
 
     python benchmarks/crash_matrix.py [--moments 30] [--seed 3] [--port 4341] [--keep FOLDER]
+                                      [--stages STAGE,STAGE] [--kinds KIND,KIND]
 
 The flow `reproduce` runs on a small pocket world as a deployment: a server, a process worker, and
 the process that the worker starts for the flow. It runs once without disturbance. Then a store is
@@ -101,6 +102,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--port", type=int, default=4341)
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--stages", help="only moments of these, with commas")
     parser.add_argument("--keep", type=Path, help="a folder for stores and logs, to look at")
     parser.add_argument("--calm", type=Path, help="the store of an undisturbed run, made before")
     options = parser.parse_args()
@@ -120,7 +122,11 @@ def main() -> int:
             )
             print(HEADER, flush=True)
             rows = []
-            passes = draw_moments(spans, kinds, options.moments, random.Random(options.seed))
+            stages = list(dict.fromkeys(span.stage for span in spans))
+            if options.stages is not None:
+                stages = [stage for stage in stages if stage in options.stages.split(",")]
+            rng = random.Random(options.seed)
+            passes = draw_moments(spans, stages, kinds, options.moments, rng)
             for number, moments in enumerate(passes):
                 begun = Pass(
                     own=own,
@@ -133,9 +139,9 @@ def main() -> int:
                 )
                 rows += begun.run(moments)
                 print(begun.summary(), flush=True)
-            stages = {row.stage for row in rows}
             bad = [row for row in rows if not row.is_good()]
-            print(f"\n{len(rows)} moments in {len(stages)} stages, {len(bad)} of them bad")
+            num_stages = len({row.stage for row in rows})
+            print(f"\n{len(rows)} moments in {num_stages} stages, {len(bad)} of them bad")
             return 1 if bad else 0
 
 
@@ -160,10 +166,13 @@ def run_calmly(own: OwnPrefect, store: Path) -> None:
 
 
 def draw_moments(
-    spans: Sequence[Span], kinds: Sequence[str], count: int, rng: random.Random
+    spans: Sequence[Span],
+    stages: Sequence[str],
+    kinds: Sequence[str],
+    count: int,
+    rng: random.Random,
 ) -> list[list[Moment]]:
     """Moments for one store after the other: of each stage a random output, in their order."""
-    stages = list(dict.fromkeys(span.stage for span in spans))
     dealt: list[str] = []
     passes: list[list[Moment]] = []
     while count > 0:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash_runs import Run, Settled, read_settled
+from crash_runs import Held, Run, Settled, read_settled
 from crash_store import (
     Span,
     damage,
@@ -202,17 +202,16 @@ class Pass:
         return left
 
     def _wait_until_under_way(self, run: Run, wanted: int, left: set[str]) -> int | None:
-        """Wait for the output of that number, or the next one that is seen being written.
-
-        Returns:
-            Its number; None if all took so little time that the run has ended.
-        """
-        asked = deadline = time.monotonic()
-        deadline += RUN_SECONDS
+        """Wait until that output, or one after it, is written; None if none is seen to be."""
+        asked, deadline = time.monotonic(), time.monotonic() + RUN_SECONDS
+        held = Held(run, self.spans[wanted].seconds)
         while True:
             number = first_missing(self.store, self.spans, self.harmed)
             if wanted <= number < len(self.spans) and open_workspaces(self.store) - left:
+                held.let_go_soon()
                 return number
+            if number >= wanted:
+                held.step()
             now = time.monotonic()
             if now > asked + 2:
                 asked = now

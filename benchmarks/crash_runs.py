@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import httpx
 from own_prefect import OwnPrefect
 
+_SHORT_SECONDS = 0.5
+_LOOK_SECONDS = 2.0
+_STEP_SECONDS = 0.003
+_HOLD_SECONDS = 0.3
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -55,7 +60,11 @@ class Run:
     def kill(self, signum: int) -> None:
         """Send its processes a signal; one that is to end politely is told by its first process."""
         pids = self.pids()
-        for pid in pids if signum == signal.SIGKILL else pids[:1]:
+        self.send(pids if signum == signal.SIGKILL else pids[:1], signum)
+
+    def send(self, pids: Sequence[int], signum: int) -> None:
+        """Send processes a signal, if they are still there."""
+        for pid in pids:
             try:
                 os.kill(pid, signum)
             except ProcessLookupError:
@@ -76,6 +85,37 @@ class Run:
         while not self.is_final() and time.monotonic() < deadline:
             time.sleep(0.5)
         return self.state()["name"]
+
+
+class Held:
+    """The processes of a run, held again and again where an output could pass unseen.
+
+    Args:
+        run: The run.
+        seconds: What the output takes; nothing is held for one that takes long enough.
+    """
+
+    def __init__(self, run: Run, seconds: float) -> None:
+        self.run = run
+        self.is_short = seconds < _SHORT_SECONDS
+        self.pids: list[int] = []
+        self._looked = 0.0
+
+    def step(self) -> None:
+        """Let them go on for an instant."""
+        if not self.is_short:
+            return
+        if time.monotonic() > self._looked + _LOOK_SECONDS:
+            self.pids = self.run.pids()
+            self._looked = time.monotonic()
+        self.run.send(self.pids, signal.SIGCONT)
+        time.sleep(_STEP_SECONDS)
+        self.run.send(self.pids, signal.SIGSTOP)
+
+    def let_go_soon(self) -> None:
+        """Let them go on, but what is about to happen to them happens before."""
+        if self.is_short:
+            Timer(_HOLD_SECONDS, self.run.send, (self.pids, signal.SIGCONT)).start()
 
 
 def find_deployment(own: OwnPrefect, name: str) -> str:

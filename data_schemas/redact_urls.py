@@ -17,7 +17,7 @@ _NO_PORT = re.compile(r"[^:/]*:(?!\d*(?:/|$))")
 # A blank or a quote ends a URL in a text, but not always where it was written.
 _NAMED = re.compile(
     r"(?i)(?<![\w-])(?=[\w-]*?"
-    r"(?:token|signature|secret|passw(?:or)?d|credential|api[_-]?key|access[_-]?key))"
+    r"(?:token|signature|secret|passw(?:or)?d|credential|session[_-]?id|(?:api|access)[_-]?key))"
     r"(?P<name>[\w-]++=)[^\s&'\"<>;]+"
 )
 _ENDS_USER = re.compile(r"[?#\s]")

@@ -24,6 +24,7 @@ from data_schemas.rejections import Rejection, RejectionReason
         ("https://h.org/a.jpg?SECRET", "https://h.org/a.jpg?***"),
         ("https://h.org/a.jpg?SECRET=", "https://h.org/a.jpg?***"),
         ("https://h.org/a b.jpg?token=SECRET", "https://h.org/a b.jpg?token=***"),
+        ("https://h.org/a;jsessionid=SECRET?x=1", "https://h.org/a;jsessionid=***"),
         ("https://h.org/it's.jpg?token=SECRET!", "https://h.org/it's.jpg?token=***"),
         (
             "cannot reach postgresql+asyncpg://prefect:SECRET@db:5432/prefect, gave up",

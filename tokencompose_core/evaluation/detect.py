@@ -59,8 +59,8 @@ def detect_categories(
 
     Args:
         detector: A loaded detector.
-        images: Pictures in RGB, taken one by one; those that Pillow opened but did not yet decode are
-            decoded in another thread.
+        images: Pictures in RGB, taken one by one. Those that Pillow opened but did not decode yet
+            are decoded in another thread.
         categories: For every picture the categories to look for, at least one.
         vocabulary: All categories, each once.
         query: Text query of a category, with `{name}` in its place.

@@ -1,15 +1,14 @@
 """Write the bytes of an image that came inside another file below the image root."""
 
 import hashlib
-import os
-import threading
+import uuid
 from pathlib import Path
 
 UNPACKED_NAME = "unpacked"
 
 
 def unpack_image(images_dir: Path, content: bytes, suffix: str = "") -> str:
-    """Write an image under the digest of its bytes; one that is there already is left as it is.
+    """Write an image under the digest of its bytes; one that is there whole is left as it is.
 
     Args:
         images_dir: The image root.
@@ -21,9 +20,12 @@ def unpack_image(images_dir: Path, content: bytes, suffix: str = "") -> str:
     """
     name = f"{UNPACKED_NAME}/{hashlib.sha256(content).hexdigest()}{suffix}"
     path = images_dir / name
-    if not path.is_file():
+    # After a power cut a name may be there without its bytes. To wait for the disk at every image
+    # would cost more than to look at its size.
+    if not path.is_file() or path.stat().st_size != len(content):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+        # Processes in two containers may have one number, and write below one image root.
+        part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
         part.write_bytes(content)
         part.replace(path)  # whole or not at all, if this stops half-way
     return name

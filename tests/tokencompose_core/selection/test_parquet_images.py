@@ -75,6 +75,16 @@ def test_images_are_unpacked_once_and_rows_of_one_image_joined(tmp_path, kind, i
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("unpacked/*")} == before
 
 
+def test_an_image_that_lost_its_bytes_is_unpacked_again(tmp_path):
+    settings = parquet_source(tmp_path, pa.array(BYTES[1], BYTES[0]))
+    (candidate, *_), _ = read(settings)
+    whole = (tmp_path / candidate.image).read_bytes()
+    (tmp_path / candidate.image).write_bytes(b"")
+    read(settings)
+    assert (tmp_path / candidate.image).read_bytes() == whole
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_path_counts_where_there_are_no_bytes(tmp_path):
     kind, images = STRUCTS
     images = [{"bytes": None, "path": "a.png"}, {"bytes": None, "path": "../b.png"}, *images[2:]]
