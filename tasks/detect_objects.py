@@ -1,6 +1,7 @@
 """Stage `detect`: what a detector finds in generated images."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -123,7 +124,7 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
             precision=settings.precision,
         )
         boxes: list[DetectedBox] = []
-        with Progress(spec.title, len(index), "images") as progress:
+        with closing(found), Progress(spec.title, len(index), "images") as progress:
             for row, detections in zip(index, found, strict=True):
                 boxes += [
                     DetectedBox(

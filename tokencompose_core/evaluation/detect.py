@@ -1,7 +1,8 @@
 """Find categories in images, and what else of a vocabulary they might be."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby, islice
+import math
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import torch
@@ -48,14 +49,14 @@ def detect_categories(
     query: str,
     batch_size: int,
     precision: Precision = "float32",
-) -> Iterator[list[Detection]]:
+) -> Generator[list[Detection]]:
     """Boxes with a score above `LOWEST_SCORE`, best first.
 
     As in MultiGen's and VISOR's releases every category is a text query, and a box belongs to its
     best query alone, of those of its image. The vision tower sees an image once, the text tower a
-    category once. While the model works on a batch, the next one is read and resized. A CPU works
-    on a batch a core, up to four: many small operations in one core each take less time than one
-    after the other in all of them.
+    category once. While a GPU works on a batch, the next one is read and resized. A CPU works on up
+    to four batches at once, which share its cores: many small operations in one core each take less
+    time than one after the other in all of them.
 
     Args:
         detector: A loaded detector.
@@ -69,7 +70,7 @@ def detect_categories(
             in float32.
 
     Returns:
-        An iterator over the boxes of every picture, in order.
+        A generator of the boxes of every picture, in order; its threads end when it is closed.
 
     Raises:
         ValueError: If a picture has no categories, one of them is not in the vocabulary or has too
@@ -119,7 +120,7 @@ def _detect(
     texts: Float[Tensor, "queries features"],
     batch_size: int,
     precision: Precision,
-) -> Iterator[list[Detection]]:
+) -> Generator[list[Detection]]:
     stream = iter(images)
 
     def read() -> Iterator[_Batch]:
@@ -147,11 +148,18 @@ def _detect(
 
     found: Iterator[list[list[Detection]]]
     if detector.device.type == "cpu":
-        num_threads = min(torch.get_num_threads(), _MOST_THREADS)
-        found = read_ahead(lambda batch: detect(prepare(batch)), read(), num_threads=num_threads)
+        cores, num_batches = torch.get_num_threads(), math.ceil(len(categories) / batch_size)
+        num_threads = max(1, min(cores, num_batches, _MOST_THREADS))
+        found = read_ahead(
+            lambda batch: detect(prepare(batch)),
+            read(),
+            num_threads=num_threads,
+            cores=cores // num_threads,
+        )
     else:
         found = map(detect, read_ahead(prepare, read()))
-    return chain.from_iterable(found)
+    for batch in found:
+        yield from batch
 
 
 def _detect_batch(

@@ -35,7 +35,7 @@ def visor_prompts(categories: Sequence[str]) -> list[Prompt]:
 
 
 def draw_visor_prompts(categories: Sequence[str], *, num_prompts: int, seed: int) -> list[Prompt]:
-    """All prompts, or a subset drawn with a seed, by id.
+    """All prompts by id, or a subset drawn with a seed, which begins with every smaller one.
 
     Args:
         categories: Two or more different ones.
@@ -53,5 +53,5 @@ def draw_visor_prompts(categories: Sequence[str], *, num_prompts: int, seed: int
             f"{len(categories)} categories give {len(prompts)} prompts, fewer than {num_prompts};"
             " 0 takes all"
         )
-    drawn = random.Random(f"visor-{seed}").sample(prompts, num_prompts)
-    return sorted(drawn, key=lambda prompt: prompt.prompt_id)
+    # A larger draw shares the images of a smaller one as long as the order is that of the draw.
+    return random.Random(f"visor-{seed}").sample(prompts, len(prompts))[:num_prompts]

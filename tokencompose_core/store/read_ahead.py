@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import TypeVar
 
 import torch
@@ -12,8 +12,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+# One thread's number of cores is decided by what was set last anywhere.
+_SETTING = Lock()
+
+
 def read_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int = 1
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    num_threads: int = 1,
+    cores: int = 1,
 ) -> Iterator[Result]:
     """Apply a function to each item, as many items ahead of whoever takes the results as threads.
 
@@ -21,15 +29,14 @@ def read_ahead(
     is raised where its result would have come.
 
     Args:
-        function: Called in threads of its own, for an item at a time in each, with one core.
+        function: Called in threads of its own, for an item at a time in each.
         items: What to apply it to; taken one by one, in the caller's thread.
         num_threads: How many threads.
+        cores: How many of them PyTorch may use in each of the threads. More in all than there are
+            would put all of them to sleep between operations, as OpenMP does.
     """
     with ThreadPoolExecutor(num_threads) as threads:
-        own = torch.get_num_threads()
-        _take_one_core_each(threads, num_threads)
-        # The last call also decides for threads that begin later: they shall have all cores.
-        torch.set_num_threads(own)
+        _share_cores(threads, num_threads, cores)
         ahead: deque[Future[Result]] = deque()
         for item in items:
             ahead.append(threads.submit(function, item))
@@ -39,17 +46,24 @@ def read_ahead(
             yield ahead.popleft().result()
 
 
-def _take_one_core_each(threads: ThreadPoolExecutor, num_threads: int) -> None:
-    # Threads that PyTorch started from there would outnumber the cores together with those of the
-    # models, and OpenMP then puts all of them to sleep between operations.
+def _share_cores(threads: ThreadPoolExecutor, num_threads: int, cores: int) -> None:
     begun = Barrier(num_threads)
 
     def take() -> None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(cores)
         # A thread takes over what was set last when it first asks: now, before others set more.
         torch.get_num_threads()
         # Else one thread might do this for several.
         begun.wait()
 
-    for future in [threads.submit(take) for _ in range(num_threads)]:
-        future.result()
+    with _SETTING:
+        own = torch.get_num_threads()
+        try:
+            for future in [threads.submit(take) for _ in range(num_threads)]:
+                future.result()
+        except RuntimeError:  # the system gives no more threads
+            begun.abort()
+            raise
+        finally:
+            # The last call also decides for threads that begin later: they shall have all cores.
+            torch.set_num_threads(own)

@@ -70,16 +70,46 @@ def test_several_threads_work_at_once_and_results_keep_their_order():
     assert list(results) == [-1, -2, -3, -4, -5]
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_a_thread_takes_one_core(num_threads):
+@pytest.mark.parametrize(("num_threads", "cores"), [(1, 1), (2, 1), (2, 3)])
+def test_a_thread_takes_the_cores_it_is_given(num_threads, cores):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        cores = read_ahead(lambda _: torch.get_num_threads(), range(5), num_threads=num_threads)
-        assert list(cores) == [1] * 5
+        taken = read_ahead(
+            lambda _: torch.get_num_threads(), range(5), num_threads=num_threads, cores=cores
+        )
+        assert list(taken) == [cores] * 5
         assert torch.get_num_threads() == 2
         # Nor from threads that begin later, in which Prefect runs the next stages.
         with ThreadPoolExecutor(1) as later:
             assert later.submit(torch.get_num_threads).result() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_several_that_begin_at_once_leave_all_cores_to_others():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(20):
+            with ThreadPoolExecutor(3) as callers:
+                list(callers.map(lambda _: list(read_ahead(str, range(2))), range(3)))
+            with ThreadPoolExecutor(1) as later:
+                assert later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_system_without_more_threads_is_an_error_and_no_wait(monkeypatch):
+    start = threading.Thread.start
+    started = []
+
+    def start_one(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        list(read_ahead(str, range(3), num_threads=3))
