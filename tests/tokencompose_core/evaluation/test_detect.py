@@ -125,11 +125,20 @@ def test_boxes_in_images_that_are_not_square_lie_on_their_objects():
     assert overlaps[0] > overlaps[1] + 0.1
 
 
+@pytest.fixture
+def cores() -> Iterator[None]:
+    """What a test sets, the next one shall not find."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.usefixtures("cores")
 def test_pictures_may_come_as_a_stream_that_is_read_a_batch_a_thread_ahead(
-    both, images, asked, num_threads, monkeypatch
+    both, images, asked, num_threads
 ):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    torch.set_num_threads(num_threads)
     detector = both[0]
     taken = []
 
