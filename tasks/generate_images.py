@@ -1,6 +1,7 @@
 """Stage `generate`: images of a benchmark's prompts."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,7 +32,10 @@ _SHEET_IMAGES = 15
 
 
 class GenerateSpec(Spec):
-    """Prompts of a partition, and the model that draws them."""
+    """Prompts of a partition, the round, and the model that draws them.
+
+    A round is a partition of its own, so that more rounds later draw no image again.
+    """
 
     stage: ClassVar[str] = "generate"
     version: ClassVar[int] = 2
@@ -39,7 +43,7 @@ class GenerateSpec(Spec):
     model: ModelUnderTest
     part: str
     prompts: list[Prompt]
-    num_rounds: int
+    round: int
     sampler: SamplerConfig
     device: Device
 
@@ -48,7 +52,7 @@ class GenerateSpec(Spec):
         return {
             "model": self.model.identity,
             "prompts": [[p.prompt_id, p.text, list(p.categories)] for p in self.prompts],
-            "num_rounds": self.num_rounds,
+            "round": self.round,
             "sampler": self.settings,
         }
 
@@ -68,7 +72,7 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
     """Generate the images of some prompts, every one from a seed of its own.
 
     Reads: a Stable Diffusion.
-    Writes: `images.tar` with a PNG for every prompt and round, and its prompt, seed and settings
+    Writes: `images.tar` with a PNG for every prompt, and its prompt, round, seed and settings
         beside it as JSON; `index.parquet`; a contact sheet.
     """
 
@@ -78,10 +82,9 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
         from tokencompose_core.reports.contact_sheet import draw_sheet
 
         pipeline = load_model(spec.model, store, spec.sampler, spec.device)
-        requests = request_images(spec.prompts, spec.num_rounds, spec.sampler.seed)
+        requests = request_images(spec.prompts, 1, spec.sampler.seed, first_round=spec.round)
         made_with = {"model": spec.model.identity, "sampler": spec.settings}
-        stride = spec.num_rounds
-        shown = {request.name for request in requests[::stride][:_SHEET_IMAGES]}
+        shown = {request.name for request in requests[:_SHEET_IMAGES]}
         rows: list[GeneratedImage] = []
         sheet: list[tuple[Image, str]] = []
 
@@ -138,18 +141,18 @@ def generate_images(
     model: ModelUnderTest, benchmark: Benchmark, config: EvaluateConfig
 ) -> list[Input]:
     """Generate all images of a benchmark with a model, partition by partition."""
-    size = config.partition_size
-    prompts = benchmark.prompts
+    prompts, size = benchmark.prompts, config.partition_size
+    parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
     specs = [
         GenerateSpec(
             model=model,
-            part=f"{benchmark.name} part-{start // size:05d}",
-            prompts=prompts[start : start + size],
-            num_rounds=benchmark.num_rounds,
+            part=f"{benchmark.name} part-{number:05d}",
+            prompts=part,
+            round=round_number,
             sampler=config.sampler,
             device=config.device,
         )
-        for start in range(0, len(prompts), size)
+        for number, (round_number, part) in enumerate(product(range(benchmark.num_rounds), parts))
     ]
     outcomes = run_stage(generate_partition, specs)
     close_stage(outcomes, f"{benchmark.name}-{model.label}")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,31 @@ def test_two_models_side_by_side_on_one_page(store_dir, tmp_path):
     }
     assert made == {"findings"}
     assert "Difference to" not in Path(alone.report_path).read_text()
+
+
+def test_more_prompts_and_rounds_generate_what_is_new(store_dir):
+    def run(num_prompts: int, num_rounds: int) -> set[str]:
+        """Stages of what is new in the store, with a number if there are several."""
+        visor = {"num_prompts": num_prompts, "num_images_per_prompt": num_rounds}
+        # A category that is new would be looked for in all images, as what might be there instead.
+        visor["categories"] = ["cat", "boat"]
+        before = {path.name for path in store_dir.glob("*-v*")}
+        evaluate(
+            [BASE],
+            EvaluateConfig.load(
+                **SMALL | {"benchmarks": ["visor"], "visor": visor, "partition_size": 2}
+            ),
+        )
+        made = Counter(
+            path.name.partition("-")[0]
+            for path in store_dir.glob("*-v*")
+            if path.name not in before
+        )
+        return {f"{count} {stage}" for stage, count in made.items()}
+
+    assert run(4, 1) == {"2 generate", "2 detect", "1 score", "1 findings"}
+    assert run(6, 1) == {"1 generate", "1 detect", "1 score", "1 findings"}
+    assert run(6, 2) == {"3 generate", "3 detect", "1 score", "1 findings"}
 
 
 def test_what_a_benchmark_asks_for():

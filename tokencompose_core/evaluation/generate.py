@@ -64,12 +64,14 @@ class Sampler:
     width: int
 
 
-def request_images(prompts: Sequence[Prompt], num_rounds: int, seed: int) -> list[ImageRequest]:
+def request_images(
+    prompts: Sequence[Prompt], num_rounds: int, seed: int, *, first_round: int = 0
+) -> list[ImageRequest]:
     """One image of each prompt a round, every one with a seed of its own."""
     return [
         ImageRequest(prompt, number, image_seed(seed, prompt.prompt_id, number))
         for prompt in prompts
-        for number in range(num_rounds)
+        for number in range(first_round, first_round + num_rounds)
     ]
 
 
