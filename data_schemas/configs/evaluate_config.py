@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from data_schemas.configs.flow_config import Count, FlowConfig, Settings
 from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
 from data_schemas.evaluation_records import LOWEST_SCORE
+from data_schemas.find_nouns import find_nouns
 
 SetName = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 Categories = Annotated[
@@ -110,9 +111,7 @@ class AttentionConfig(Settings):
 
     @model_validator(mode="after")
     def _nouns_are_in_the_prompt(self) -> Self:
-        missing = [noun for noun in self.nouns if noun not in self.prompt]
-        if missing:
-            raise ValueError(f"the prompt {self.prompt!r} does not contain {missing}")
+        find_nouns(self.prompt, self.nouns)
         return self
 
 
