@@ -133,7 +133,11 @@ def test_merge_goes_table_by_table():
 
 
 def test_what_no_benchmark_generates_images_for_is_refused():
-    with pytest.raises(ValidationError, match="clip_score alone"):
-        EvaluateConfig.load(benchmarks=["clip_score"])
+    for benchmarks in (["clip_score"], ["clip_score", "latency"]):
+        with pytest.raises(ValidationError, match="add one of multigen, visor, quality"):
+            EvaluateConfig.load(benchmarks=benchmarks)
+    for other in ("multigen", "visor", "quality"):
+        config = EvaluateConfig.load(benchmarks=["clip_score", "latency", other])
+        assert config.benchmarks[-1] == other
     with pytest.raises(ValidationError, match="lacks multigen"):
         ReproduceConfig.load(evaluate={"benchmarks": ["quality"]})
