@@ -1,8 +1,9 @@
 """Parameter of the flow `evaluate`: what is generated, and how it is judged."""
 
+from string import Formatter
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_schemas.configs.flow_config import Count, FlowConfig, Settings
 from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
@@ -97,6 +98,21 @@ class DetectorConfig(Settings):
         Field(description="In what the vision tower multiplies; published figures are float32."),
     ]
     batch_size: Count
+
+    @field_validator("query")
+    @classmethod
+    def _asks_for_the_name_alone(cls, query: str) -> str:
+        try:
+            fields = [field for _, *field in Formatter().parse(query) if field[0] is not None]
+        except ValueError as error:  # a brace without its pair
+            raise ValueError(f"the query {query!r} cannot be filled in: {error}") from error
+        # Each is a name, a format and a conversion.
+        if any(field != ["name", "", None] for field in fields) or not fields:
+            raise ValueError(
+                f"the query {query!r} may hold {{name}}, for the category, and no other field in"
+                " braces"
+            )
+        return query
 
 
 class AttentionConfig(Settings):

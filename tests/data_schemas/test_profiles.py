@@ -105,6 +105,16 @@ def test_wrong_field_is_refused_by_name(model, values, field):
     assert field in {".".join(map(str, error["loc"])) for error in caught.value.errors()}
 
 
+@pytest.mark.parametrize(
+    "query", ["a {name} in {place}", "{name} {}", "{{name}}", "{name!r} or {name}", "{name} }"]
+)
+def test_query_of_a_detector_holds_the_name_alone(query):
+    with pytest.raises(ValidationError, match=r"detector\.query\n.* the query '") as caught:
+        EvaluateConfig.load(detector={"query": query})
+    assert caught.value.error_count() == 1
+    assert EvaluateConfig.load(detector={"query": "{name}, {name}"})
+
+
 def test_unknown_profile_is_refused_with_the_known_ones():
     with pytest.raises(ValidationError, match="neither one of paper, pocket"):
         CurateConfig(profile="pokcet")
