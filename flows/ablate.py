@@ -6,6 +6,7 @@ from data_schemas.configs.ablate_config import AblateConfig
 from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
+from tasks.check_evaluation import check_evaluation
 from tasks.check_machine import check_machine
 from tasks.compare_models import base_model
 from tasks.compare_variants import Ablation, compare_variants, list_trainings
@@ -24,9 +25,10 @@ def ablate(config: AblateConfig = POCKET) -> Ablation:
     Returns:
         The tables, and where the page with its charts lies.
     """
-    check_machine(config.finetune)
-    curated = curate(config.curate)
     models = [base_model(config.finetune)]
+    check_machine(config.finetune)
+    check_evaluation(models, config.evaluate_config)
+    curated = curate(config.curate)
     for training in list_trainings(config):
         stored = finetune(curated.dataset, training.config, training.label)
         models.append(ModelUnderTest(label=training.label, stored=stored))

@@ -5,12 +5,13 @@ from prefect.runtime import flow_run
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from tasks.benchmarks import list_benchmarks
-from tasks.detect_objects import check_detectors, detect_objects
+from tasks.check_evaluation import check_evaluation
+from tasks.detect_objects import detect_objects
 from tasks.evaluation import Evaluation, publish_evaluation
 from tasks.generate_images import generate_images
 from tasks.measure_latency import measure_latency
 from tasks.measure_quality import measure_quality
-from tasks.model_under_test import ModelUnderTest, check_models
+from tasks.model_under_test import ModelUnderTest
 from tasks.report_evaluation import report_evaluation
 from tasks.score_clip import score_clip
 from tasks.score_images import score_images
@@ -43,9 +44,8 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> E
         The figures of every model on every benchmark, and where the page with them lies.
     """
     scores, qualities, clip_scores = [], [], []
+    check_evaluation(models, config)
     benchmarks = list_benchmarks(config)
-    check_detectors(benchmarks, config.device)
-    check_models(models, config)
     for model in models:
         for benchmark in benchmarks:
             generated = generate_images(model, benchmark, config)

@@ -6,6 +6,7 @@ from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.curate import curate
 from flows.evaluate import evaluate
 from flows.finetune import finetune
+from tasks.check_evaluation import check_evaluation
 from tasks.check_machine import check_machine
 from tasks.compare_models import Reproduction, base_model, compare_models, denoising_alone
 from tasks.draw_attention import draw_attention
@@ -21,9 +22,10 @@ def reproduce(config: ReproduceConfig = POCKET) -> Reproduction:
     Returns:
         The data set, the scores of all models, and where the reports of both lie.
     """
-    check_machine(config.finetune)
-    curated = curate(config.curate)
     models = [base_model(config.finetune)]
+    check_machine(config.finetune)
+    check_evaluation(models, config.evaluate)
+    curated = curate(config.curate)
     if config.denoising_baseline:
         plain = finetune(curated.dataset, denoising_alone(config.finetune), "denoising")
         models.append(ModelUnderTest(label="denoising", stored=plain))

@@ -12,7 +12,6 @@ from data_schemas.configs.evaluate_config import (
     PromptFile,
     VisorConfig,
 )
-from tasks.image_extractors import check_extractor
 from tasks.reference_features import QualityReference, prepare_reference
 from tokencompose_core.evaluation.prompts import (
     Prompt,
@@ -63,49 +62,61 @@ def list_benchmarks(config: EvaluateConfig) -> list[Benchmark]:
 
     Raises:
         FileNotFoundError: If weights, or files of real images, are not there.
-        ValueError: If a prompt file is not there or not in MultiGen's form, if there are not as
-            many categories or prompts as asked for, or if a set of real images is too small.
+        ValueError: As `list_compositions`, or if a set of real images is too small.
     """
     benchmarks: list[Benchmark] = []
-    if "quality" in config.benchmarks:
-        for name, quality in config.quality.items():
-            check_extractor(quality, f"evaluate.quality.{name}")
     for kind in config.benchmarks:
-        match kind:
-            case "multigen":
-                benchmarks += [
-                    Benchmark(
-                        kind=kind,
-                        name=f"multigen-{name}",
-                        prompts=_multigen_prompts(settings, f"evaluate.multigen.{name}.prompts"),
-                        num_rounds=settings.num_images_per_prompt,
-                        detector=config.detector,
-                    )
-                    for name, settings in config.multigen.items()
-                ]
-            case "visor":
+        if kind == "quality":
+            for name in config.quality:
+                reference, prompts = prepare_reference(name, config)
                 benchmarks.append(
                     Benchmark(
                         kind=kind,
-                        name=kind,
-                        prompts=_visor_prompts(config.visor, "evaluate.visor"),
-                        num_rounds=config.visor.num_images_per_prompt,
-                        detector=config.visor.detector,
+                        name=f"quality-{name}",
+                        prompts=prompts,
+                        num_rounds=1,
+                        reference=reference,
                     )
                 )
-            case "quality":
-                for name in config.quality:
-                    reference, prompts = prepare_reference(name, config)
-                    benchmarks.append(
-                        Benchmark(
-                            kind="quality",
-                            name=f"quality-{name}",
-                            prompts=prompts,
-                            num_rounds=1,
-                            reference=reference,
-                        )
-                    )
+        else:
+            benchmarks += _compositions_of(kind, config)
     return benchmarks
+
+
+def list_compositions(config: EvaluateConfig) -> list[Benchmark]:
+    """The benchmarks whose prompts have categories; no image is looked at for them.
+
+    Raises:
+        ValueError: If a prompt file is not there or not in MultiGen's form, or if there are not as
+            many categories or prompts as asked for.
+    """
+    return [one for kind in config.benchmarks for one in _compositions_of(kind, config)]
+
+
+def _compositions_of(kind: str, config: EvaluateConfig) -> list[Benchmark]:
+    match kind:
+        case "multigen":
+            return [
+                Benchmark(
+                    kind=kind,
+                    name=f"multigen-{name}",
+                    prompts=_multigen_prompts(settings, f"evaluate.multigen.{name}.prompts"),
+                    num_rounds=settings.num_images_per_prompt,
+                    detector=config.detector,
+                )
+                for name, settings in config.multigen.items()
+            ]
+        case "visor":
+            return [
+                Benchmark(
+                    kind=kind,
+                    name=kind,
+                    prompts=_visor_prompts(config.visor, "evaluate.visor"),
+                    num_rounds=config.visor.num_images_per_prompt,
+                    detector=config.visor.detector,
+                )
+            ]
+    return []
 
 
 def _multigen_prompts(config: MultiGenConfig, field: str) -> list[Prompt]:

@@ -60,9 +60,10 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
 
     Raises:
         FileNotFoundError: If a model is neither on this machine nor on the hub.
-        ValueError: If a model is of another architecture, or the device does not compute in the
-            precision asked for.
+        ValueError: If a model is of another architecture, the query of a category is longer than it
+            reads, or the device does not compute in the precision asked for.
     """
+    from tokencompose_core.evaluation.query_lengths import check_queries
     from tokencompose_core.masking.precision import check_precision
     from tokencompose_core.masking.transformers_checkpoint import check_model_type
 
@@ -80,6 +81,10 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
             ) from error
         except ValueError as error:
             raise ValueError(f"{field}: architecture is wrong: {error}") from error
+        try:
+            check_queries(name, settings.query, benchmark.vocabulary, revision=settings.revision)
+        except ValueError as error:
+            raise ValueError(f"{field}: query: {error}") from error
         check_precision(resolve_device(device), settings.precision, f"{field}: precision")
 
 

@@ -20,17 +20,45 @@ def check_extractor(settings: QualityConfig, field: str) -> None:
         field: Where the settings stand in the config.
 
     Raises:
-        FileNotFoundError: If a file of weights, or a pocket model, is not there, naming the field.
+        FileNotFoundError: If a file of weights, or a CLIP's folder, is not there, naming the field.
+        ValueError: If open_clip has no such CLIP, or a folder may not be opened.
     """
     extractor = settings.extractor
+    if not isinstance(extractor, InceptionExtractor):
+        check_clip(extractor, f"{field}.extractor")
+        return
     try:
-        if isinstance(extractor, InceptionExtractor):
-            require(extractor.weights)
-        else:
-            locate(extractor.model)
+        require(extractor.weights)
     except FileNotFoundError as error:
-        name = "weights" if isinstance(extractor, InceptionExtractor) else "model"
-        raise FileNotFoundError(f"{field}.extractor.{name}: {error}") from error
+        raise FileNotFoundError(f"{field}.extractor.weights: {error}") from error
+
+
+def check_clip(settings: ClipModel, field: str) -> None:
+    """Look whether a CLIP can be loaded, before anything is computed.
+
+    Args:
+        settings: Its names.
+        field: Where they stand in the config.
+
+    Raises:
+        FileNotFoundError: If its folder is not there, or the hub does not give it.
+        ValueError: If open_clip has no such model or weights, or the folder may not be opened.
+    """
+    try:
+        path = locate(settings.model)
+        if path is None:
+            from tokencompose_core.captions.clip import check_clip_name
+
+            check_clip_name(settings.model, settings.pretrained)
+        else:
+            from tokencompose_core.checkpoints.check_folder import check_folder
+
+            check_folder(path)
+            require(str(path / "open_clip_config.json"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{field}.model: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{field}.model: {error}") from error
 
 
 def weights_identity(extractor: InceptionExtractor | ClipModel) -> str:

@@ -10,11 +10,14 @@ from prefect.client.schemas.objects import State
 from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.curate_config import (
+    CocoCaptionsSource,
     CurateConfig,
+    ImageFolderSource,
     ImageLimits,
     OwnSource,
     PocketSource,
     VsrCocoSource,
+    WebdatasetSource,
 )
 from data_schemas.configs.quality_config import QualityConfig
 from data_schemas.manifest import Manifest
@@ -25,6 +28,7 @@ from tokencompose_core.pocket.world import WorldPaths, write_world
 from tokencompose_core.selection.digest_source import digest_candidates, digest_source
 from tokencompose_core.selection.fetch_images import FetchLimits, fetch_images
 from tokencompose_core.selection.joined_rows import JoinedRows
+from tokencompose_core.selection.read_image_folder import METADATA_NAME
 from tokencompose_core.selection.read_source import read_source
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.scratch import scratch_dir
@@ -96,6 +100,35 @@ def draw_world(spec: WorldSpec) -> Manifest | State:
         return {"num_out": facts["images"], "facts": facts}
 
     return reuse_or_publish(spec, write)
+
+
+def check_source(settings: PocketSource | VsrCocoSource | OwnSource, field: str) -> None:
+    """Look for the files of a caption set, long before they are read.
+
+    Args:
+        settings: The set.
+        field: Where it stands in the config.
+
+    Raises:
+        FileNotFoundError: If a file, or the folder of the images, is not there.
+    """
+    needed: list[str] = []
+    match settings:
+        case PocketSource():
+            pass
+        case VsrCocoSource():
+            needed = [settings.vsr_path, *settings.captions_paths, settings.images_dir]
+        case CocoCaptionsSource():
+            needed = [*settings.captions_paths, settings.images_dir]
+        case ImageFolderSource():
+            needed = [str(Path(settings.images_dir) / METADATA_NAME)]
+        case WebdatasetSource():  # its images are written to their folder
+            needed = settings.paths
+        case _:
+            needed = [*settings.paths, settings.images_dir]
+    for name in needed:
+        if not Path(name).exists():
+            raise FileNotFoundError(f"{field} needs {name}, which is not there")
 
 
 def prepare_source(config: CurateConfig | QualityConfig) -> Source:

@@ -135,11 +135,9 @@ def prepare_reference(name: str, config: EvaluateConfig) -> tuple[QualityReferen
         config: With the set.
 
     Raises:
-        ValueError: If the set has fewer images than are asked for, or than FID needs.
+        ValueError: If the set has fewer images than are asked for, or fewer are left than FID or a
+            subset of KID needs.
     """
-    from tokencompose_core.evaluation.feature_table import read_features
-    from tokencompose_core.evaluation.image_quality import check_num_images
-
     settings, field = config.quality[name], f"evaluate.quality.{name}"
     source = prepare_source(settings)
     selected = select_partitions(source, settings)
@@ -153,12 +151,31 @@ def prepare_reference(name: str, config: EvaluateConfig) -> tuple[QualityReferen
     outcomes = run_stage(extract_reference, specs)
     close_stage(outcomes, settings.caption_set, settings.max_rejected_fraction)
     features = [Input.of(outcome.manifest, FEATURES_NAME) for outcome in outcomes]
+    check_reference(features, settings, field)
+    store = open_store()
+    pairs = [pair for part in parts for pair in read_table(part.path(store), CaptionPair)]
+    prompts = [Prompt(pair.prompt_id, pair.caption, ()) for pair in pairs]
+    return QualityReference(settings=settings, features=features), prompts
+
+
+def check_reference(features: list[Input], settings: QualityConfig, field: str) -> None:
+    """Refuse fewer real images than the figures need, once those that cannot be read are left out.
+
+    Args:
+        features: Features of the real images, in partitions.
+        settings: Of the set.
+        field: Where the settings stand in the config.
+
+    Raises:
+        ValueError: If there are too few for FID, or for a subset of KID, naming the field.
+    """
+    from tokencompose_core.evaluation.feature_table import read_features
+    from tokencompose_core.evaluation.image_quality import check_num_images, check_subset_size
+
     store = open_store()
     rows = read_features([part.path(store) for part in features]).features
     try:
         check_num_images(*rows.shape, allow_few_images=settings.allow_few_images)
+        check_subset_size(len(rows), settings.kid_subset_size)
     except ValueError as error:
         raise ValueError(f"{field}: {error}") from error
-    pairs = [pair for part in parts for pair in read_table(part.path(store), CaptionPair)]
-    prompts = [Prompt(pair.prompt_id, pair.caption, ()) for pair in pairs]
-    return QualityReference(settings=settings, features=features), prompts

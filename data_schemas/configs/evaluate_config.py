@@ -1,12 +1,14 @@
 """Parameter of the flow `evaluate`: what is generated, and how it is judged."""
 
+from string import Formatter
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_schemas.configs.flow_config import Count, FlowConfig, Settings
 from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
 from data_schemas.evaluation_records import LOWEST_SCORE
+from data_schemas.find_nouns import find_nouns
 
 SetName = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 Categories = Annotated[
@@ -97,6 +99,21 @@ class DetectorConfig(Settings):
     ]
     batch_size: Count
 
+    @field_validator("query")
+    @classmethod
+    def _asks_for_the_name_alone(cls, query: str) -> str:
+        try:
+            fields = [field for _, *field in Formatter().parse(query) if field[0] is not None]
+        except ValueError as error:  # a brace without its pair
+            raise ValueError(f"the query {query!r} cannot be filled in: {error}") from error
+        # Each is a name, a format and a conversion.
+        if any(field != ["name", "", None] for field in fields) or not fields:
+            raise ValueError(
+                f"the query {query!r} may hold {{name}}, for the category, and no other field in"
+                " braces"
+            )
+        return query
+
 
 class AttentionConfig(Settings):
     """A prompt whose cross-attention is drawn, model beside model."""
@@ -110,9 +127,7 @@ class AttentionConfig(Settings):
 
     @model_validator(mode="after")
     def _nouns_are_in_the_prompt(self) -> Self:
-        missing = [noun for noun in self.nouns if noun not in self.prompt]
-        if missing:
-            raise ValueError(f"the prompt {self.prompt!r} does not contain {missing}")
+        find_nouns(self.prompt, self.nouns)
         return self
 
 
@@ -145,7 +160,7 @@ class EvaluateConfig(FlowConfig):
         Field(
             min_length=1,
             description="What is run; each has a table of its own below. clip_score looks at the"
-            " images of all others.",
+            " images of multigen, visor and quality.",
         ),
     ]
     multigen: Annotated[
@@ -167,9 +182,10 @@ class EvaluateConfig(FlowConfig):
 
     @model_validator(mode="after")
     def _clip_score_has_images(self) -> Self:
-        if set(self.benchmarks) == {"clip_score"}:
+        others = ("multigen", "visor", "quality")
+        if "clip_score" in self.benchmarks and not any(name in self.benchmarks for name in others):
             raise ValueError(
-                "benchmarks lists clip_score alone, which scores the images of others: add multigen"
-                " or quality"
+                f"benchmarks is {self.benchmarks}, but clip_score scores the images of others: add"
+                f" one of {', '.join(others)}"
             )
         return self

@@ -1,11 +1,11 @@
 """Parameter of the flow `finetune`: a Stable Diffusion and how it is trained."""
 
-import re
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from data_schemas.configs.flow_config import FlowConfig, Settings
+from data_schemas.find_nouns import find_nouns
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -38,9 +38,7 @@ class ValidationPrompt(Settings):
 
     @model_validator(mode="after")
     def _nouns_are_in_the_prompt(self) -> Self:
-        missing = [n for n in self.nouns if not re.search(rf"\b{re.escape(n)}\b", self.prompt)]
-        if missing:
-            raise ValueError(f"the prompt {self.prompt!r} does not contain the words {missing}")
+        find_nouns(self.prompt, self.nouns)
         return self
 
 

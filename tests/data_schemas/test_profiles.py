@@ -105,6 +105,16 @@ def test_wrong_field_is_refused_by_name(model, values, field):
     assert field in {".".join(map(str, error["loc"])) for error in caught.value.errors()}
 
 
+@pytest.mark.parametrize(
+    "query", ["a {name} in {place}", "{name} {}", "{{name}}", "{name!r} or {name}", "{name} }"]
+)
+def test_query_of_a_detector_holds_the_name_alone(query):
+    with pytest.raises(ValidationError, match=r"detector\.query\n.* the query '") as caught:
+        EvaluateConfig.load(detector={"query": query})
+    assert caught.value.error_count() == 1
+    assert EvaluateConfig.load(detector={"query": "{name}, {name}"})
+
+
 def test_unknown_profile_is_refused_with_the_known_ones():
     with pytest.raises(ValidationError, match="neither one of paper, pocket"):
         CurateConfig(profile="pokcet")
@@ -133,7 +143,11 @@ def test_merge_goes_table_by_table():
 
 
 def test_what_no_benchmark_generates_images_for_is_refused():
-    with pytest.raises(ValidationError, match="clip_score alone"):
-        EvaluateConfig.load(benchmarks=["clip_score"])
+    for benchmarks in (["clip_score"], ["clip_score", "latency"]):
+        with pytest.raises(ValidationError, match="add one of multigen, visor, quality"):
+            EvaluateConfig.load(benchmarks=benchmarks)
+    for other in ("multigen", "visor", "quality"):
+        config = EvaluateConfig.load(benchmarks=["clip_score", "latency", other])
+        assert config.benchmarks[-1] == other
     with pytest.raises(ValidationError, match="lacks multigen"):
         ReproduceConfig.load(evaluate={"benchmarks": ["quality"]})

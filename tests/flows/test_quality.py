@@ -206,6 +206,10 @@ def test_blanked_images_and_unreadable_real_ones_are_left_out_and_counted(store_
     assert {row.prompt_id for row in rows if row.score is None} == blanked
     rejected = [manifest.rejected for manifest in entries(store_dir, "reference").values()]
     assert {"image-unreadable": 1} in rejected
+    # A subset of KID would need the image that could not be read.
+    larger = config.quality["pocket"].model_copy(update={"kid_subset_size": 6})
+    with pytest.raises(ValueError, match=r"pocket: kid_subset_size is 6, but there are 5 images"):
+        flow(list_benchmarks)(config.model_copy(update={"quality": {"pocket": larger}}))
 
 
 def test_missing_weights_are_named_before_anything_is_computed(store_dir, tmp_path):

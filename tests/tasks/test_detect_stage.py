@@ -1,5 +1,6 @@
 """The stage `detect`: what it writes, and what its output depends on."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tasks.detect_objects import (
 )
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.stage import Input, open_store
+from tests.conftest import MODELS
 from tests.tiny_detectors import write_owlvit
 from tokencompose_core.evaluation.image_tar import ImageSample, write_images
 from tokencompose_core.evaluation.prompts import Prompt
@@ -141,3 +143,24 @@ def test_detectors_are_checked_before_images_are_generated(tmp_path):
         check_detectors([benchmark(precision="float16")], "cpu")
     with pytest.raises(FileNotFoundError, match=r"multigen-x: model is '.*nothing'"):
         check_detectors([benchmark(model=str(tmp_path / "nothing"))], "cpu")
+
+
+@pytest.mark.parametrize("architecture", ["owlv2", "owlvit"])
+def test_categories_that_the_detector_would_not_read_are_refused_before_weights_are_loaded(
+    tmp_path, architecture
+):
+    folder = MODELS / "owlv2"
+    if architecture == "owlvit":
+        folder = write_owlvit(tmp_path / "whole")
+    model = tmp_path / "model"
+    shutil.copytree(folder, model, ignore=shutil.ignore_patterns("*.safetensors"))
+    settings = {"architecture": architecture, "model": str(model)}
+    check_detectors([benchmark(**settings)], "cpu")
+    long = "very " * 20 + "long boat"
+    prompt = Prompt(9, "", ("cat", long))
+    named = benchmark(**settings).model_copy(update={"prompts": [prompt]})
+    message = (
+        rf"multigen-x: query: category '{long}': .* tokens, but the detector reads 16; shorten"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_detectors([named], "cpu")

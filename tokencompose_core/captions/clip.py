@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import open_clip
@@ -34,6 +35,35 @@ class ScoredImage:
 
     size: tuple[int, int]
     scores: list[float]
+
+
+def check_clip_name(model: str, pretrained: str) -> None:
+    """Look into open_clip's lists of models and weights; of one on the hub, ask for its config.
+
+    Args:
+        model: A name of open_clip's, or `hf-hub:` and one of the hub.
+        pretrained: Tag or file of the weights, for a name of open_clip's.
+
+    Raises:
+        FileNotFoundError: If the hub does not give the config.
+        ValueError: If open_clip has no such model, or no such weights of it.
+    """
+    kind, name = open_clip.factory.parse_model_name(model)
+    if kind is not None:
+        open_clip.get_model_config(model)
+        return
+    name = name.replace("/", "-")  # ViT-B/32, as open_clip reads it
+    if open_clip.get_model_config(name) is None:
+        alike = get_close_matches(name, open_clip.list_models())
+        raise ValueError(
+            f"{model!r} is neither on this machine nor a model of open_clip"
+            + (f", which has {', '.join(alike)}" if alike else "")
+        )
+    if not open_clip.is_pretrained_cfg(name, pretrained) and not Path(pretrained).is_file():
+        raise ValueError(
+            f"pretrained is {pretrained!r}, which is neither a file nor a tag of {model}; open_clip"
+            f" has {open_clip.list_pretrained_tags_by_model(name)}"
+        )
 
 
 def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Clip:

@@ -13,6 +13,7 @@ from torchvision.ops import box_convert
 
 from data_schemas.evaluation_records import LOWEST_SCORE
 from tokencompose_core.evaluation.detectors import OwlDetector
+from tokencompose_core.evaluation.query_lengths import check_query_lengths
 from tokencompose_core.masking.precision import Precision, compute_in
 from tokencompose_core.store.read_ahead import read_ahead
 
@@ -98,13 +99,7 @@ def encode_queries(
     """
     if queries not in detector.encoded:
         longest = detector.model.config.text_config.max_position_embeddings
-        lengths = [len(tokens) for tokens in detector.processor.tokenizer(list(queries)).input_ids]
-        for text, length in zip(queries, lengths, strict=True):
-            if length > longest:
-                raise ValueError(
-                    f"the query {text!r} has {length} tokens, but the detector reads {longest};"
-                    " shorten the category, or the detector's query"
-                )
+        check_query_lengths(detector.processor.tokenizer, longest, queries)
         tokens = detector.processor(text=list(queries), return_tensors="pt").to(detector.device)
         features = detector.model.base_model.get_text_features(**tokens)
         # Twice normalised as in the published forward pass; the class head does the second.

@@ -61,6 +61,16 @@ def check_num_images(num_images: int, dimension: int, *, allow_few_images: bool)
         )
 
 
+def check_subset_size(num_images: int, kid_subset_size: int) -> None:
+    """Refuse subsets for KID that hold more images than there are.
+
+    Raises:
+        ValueError: If they do.
+    """
+    if num_images < kid_subset_size:
+        raise ValueError(f"kid_subset_size is {kid_subset_size}, but there are {num_images} images")
+
+
 def compare_features(
     features: Float[np.ndarray, "images dimension"],
     reference: Float[np.ndarray, "real dimension"],
@@ -83,10 +93,7 @@ def compare_features(
     """
     for one in (features, reference):
         check_num_images(len(one), one.shape[1], allow_few_images=allow_few_images)
-        if len(one) < kid_subset_size:
-            raise ValueError(
-                f"kid_subset_size is {kid_subset_size}, but there are {len(one)} images"
-            )
+        check_subset_size(len(one), kid_subset_size)
     pair = [torch.from_numpy(one.astype(np.float64)) for one in (features, reference)]
     statistics = [fid_features_to_statistics(one) for one in pair]
     fid = fid_statistics_to_metric(*statistics, verbose=False)

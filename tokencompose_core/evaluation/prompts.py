@@ -66,8 +66,8 @@ def read_prompts(path: Path) -> list[Prompt]:
     """Read a prompt file of MultiGen's release.
 
     Raises:
-        ValueError: If the file is not JSON, if an entry lacks a field, naming entry and field, or
-            if an id occurs twice.
+        ValueError: If the file is not JSON or no list with an entry, if an entry lacks a field or
+            has no categories, naming entry and field, or if an id occurs twice.
     """
     prompts = []
     seen: set[int] = set()
@@ -75,6 +75,8 @@ def read_prompts(path: Path) -> list[Prompt]:
         entries = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: a list of at least one prompt is needed")
     for number, entry in enumerate(entries):
         try:
             prompt_id, text = int(entry["unique_id"]), str(entry["text"])
@@ -84,6 +86,11 @@ def read_prompts(path: Path) -> list[Prompt]:
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path}: entry {number} lacks {error}") from error
+        if not categories:
+            raise ValueError(
+                f"{path}: entry {number} has num_objects {entry['num_objects']}; a prompt needs at"
+                " least one category"
+            )
         if prompt_id in seen:
             raise ValueError(f"{path}: entry {number} has unique_id {prompt_id} a second time")
         seen.add(prompt_id)

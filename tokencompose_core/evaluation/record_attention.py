@@ -1,6 +1,5 @@
 """Where the nouns of a prompt look while an image is generated."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from data_schemas.find_nouns import find_nouns
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers, layer_key
 from tokencompose_core.evaluation.generate import ImageRequest, Sampler, generate_images
@@ -64,27 +64,6 @@ class AttentionRecord:
             flat = F.interpolate(flat, size=size, mode="bilinear")
             enlarged.append(flat.permute(0, 2, 3, 1).unflatten(0, (steps, layers)))
         return torch.cat(enlarged, dim=1).mean(dim=1)
-
-
-def find_nouns(prompt: str, nouns: Sequence[str]) -> list[tuple[int, int]]:
-    """Start and end of each noun, as whole words.
-
-    Longer nouns are found first, so that "dog" is not looked for in "hot dog".
-
-    Raises:
-        ValueError: If a noun is not in the prompt.
-    """
-    spans: dict[str, tuple[int, int]] = {}
-    for noun in sorted(nouns, key=len, reverse=True):
-        found = [
-            match.span()
-            for match in re.finditer(rf"\b{re.escape(noun)}\b", prompt)
-            if not any(match.start() < end and match.end() > start for start, end in spans.values())
-        ]
-        if not found:
-            raise ValueError(f"the prompt {prompt!r} does not contain {noun!r}")
-        spans[noun] = found[0]
-    return [spans[noun] for noun in nouns]
 
 
 @torch.inference_mode()

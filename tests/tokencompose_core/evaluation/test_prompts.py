@@ -83,6 +83,13 @@ def test_bad_prompt_file_is_named(tmp_path):
     path.write_text(json.dumps([entry, entry]))
     with pytest.raises(ValueError, match="entry 1 has unique_id 0 a second time"):
         read_prompts(path)
+    path.write_text(json.dumps([entry, {**entry, "unique_id": 1, "num_objects": 0}]))
+    with pytest.raises(ValueError, match=r"prompts\.json: entry 1 has num_objects 0; a prompt"):
+        read_prompts(path)
+    for nothing in ([], {}, entry):
+        path.write_text(json.dumps(nothing))
+        with pytest.raises(ValueError, match=r"prompts\.json: a list of at least one prompt"):
+            read_prompts(path)
 
 
 def test_seed_of_an_image_depends_on_prompt_and_round_alone():

@@ -1,0 +1,108 @@
+"""Settings of an evaluation that are refused before anything is computed, by every flow with one.
+
+The flows' own functions are called: what they refuse needs no server.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_schemas.configs.ablate_config import AblateConfig
+from data_schemas.configs.evaluate_config import EvaluateConfig
+from data_schemas.configs.reproduce_config import ReproduceConfig
+from flows.ablate import ablate
+from flows.evaluate import evaluate
+from flows.reproduce import reproduce
+from tasks.model_under_test import ModelUnderTest
+from tasks.prepare_source import check_source
+from tests.conftest import MODELS
+
+BASE = ModelUnderTest(label="base", name="pocket:stable_diffusion")
+
+
+def run_evaluate(settings: dict[str, Any]) -> object:
+    return evaluate.fn([BASE], EvaluateConfig.load(**settings))
+
+
+def run_reproduce(settings: dict[str, Any]) -> object:
+    return reproduce.fn(ReproduceConfig.load(evaluate=settings))
+
+
+def run_ablate(settings: dict[str, Any]) -> object:
+    return ablate.fn(AblateConfig.load(evaluate=settings))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_computed(store_dir: Path):
+    yield
+    assert not list(store_dir.glob("*-v*"))
+
+
+@pytest.fixture
+def query_of_a_long_category(tmp_path: Path) -> dict[str, Any]:
+    path = tmp_path / "prompts.json"
+    entry = {"unique_id": 0, "num_objects": 1, "text": "a car"}
+    path.write_text(json.dumps([{**entry, "obj_1_attributes": ["very " * 20 + "long car"]}]))
+    return {"multigen": {"pocket": {"prompts": {"kind": "file", "path": str(path)}}}}
+
+
+@pytest.mark.parametrize("run", [run_evaluate, run_reproduce, run_ablate])
+def test_prompts_and_detectors(run: Callable, query_of_a_long_category: dict[str, Any]):
+    prompts = {"kind": "file", "path": "nowhere.json"}
+    with pytest.raises(ValueError, match=r"evaluate\.multigen\.pocket\.prompts\.path: there is no"):
+        run({"multigen": {"pocket": {"prompts": prompts}}})
+    with pytest.raises(FileNotFoundError, match="multigen-pocket: model is 'pocket:owlv3'"):
+        run({"detector": {"model": "pocket:owlv3"}})
+    with pytest.raises(ValueError, match=r"multigen-pocket: query: category 'very .* reads 16"):
+        run(query_of_a_long_category)
+
+
+@pytest.mark.parametrize("run", [run_evaluate, run_reproduce])
+def test_figures_beside_multigen(run: Callable, tmp_path: Path):
+    benchmarks = ["quality", "multigen", "clip_score"]
+    with pytest.raises(FileNotFoundError, match=r"^evaluate\.clip_score\.model: model 'pocket:clo"):
+        run({"benchmarks": benchmarks, "clip_score": {"model": "pocket:clop"}})
+    # Real images come first in the list, and are not looked at before the detector was.
+    with pytest.raises(FileNotFoundError, match="multigen-pocket: model is 'pocket:owlv3'"):
+        run({"benchmarks": benchmarks, "detector": {"model": "pocket:owlv3"}})
+    quality = {"extractor": {"kind": "inception", "weights": "nowhere.pth"}, "num_pairs": 2048}
+    with pytest.raises(FileNotFoundError, match=r"quality\.pocket\.extractor\.weights: .*nowhere"):
+        run({"benchmarks": benchmarks, "quality": {"pocket": quality}})
+    source = {"kind": "image_folder", "images_dir": str(tmp_path)}
+    with pytest.raises(FileNotFoundError, match=r"pocket\.source needs .*/metadata\.jsonl, which"):
+        run({"benchmarks": benchmarks, "quality": {"pocket": {"source": source}}})
+
+
+def test_models_are_refused_before_real_images_are_looked_at(tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(MODELS / "owlv2", folder)
+    config = EvaluateConfig.load(benchmarks=["quality"])
+    with pytest.raises(OSError, match=r"no file named model_index\.json"):
+        evaluate.fn([ModelUnderTest(label="wrong", name=str(folder))], config)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"kind": "vsr_coco", "vsr_path": "a", "captions_paths": ["b"], "images_dir": "c"},
+        {"kind": "coco_captions", "captions_paths": ["a", "b"], "images_dir": "c"},
+        {"kind": "json", "paths": ["a", "b"], "images_dir": "c"},
+        {"kind": "webdataset", "paths": ["a", "b"], "images_dir": "unpacked/later"},
+    ],
+    ids=lambda source: source["kind"],
+)
+def test_every_file_of_a_caption_set_is_looked_for(
+    source: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    settings = EvaluateConfig.load(quality={"pocket": {"source": source}}).quality["pocket"].source
+    names = ["a", "b"] + ["c"] * (source["images_dir"] == "c")
+    for name in names:
+        with pytest.raises(FileNotFoundError, match=f"set needs {name}, which is not there"):
+            check_source(settings, "set")
+        (tmp_path / name).mkdir()
+    check_source(settings, "set")

@@ -1,0 +1,41 @@
+"""Names of a CLIP that are refused before anything is computed."""
+
+import json
+
+import pytest
+
+from data_schemas.configs.quality_config import ClipModel
+from tasks.image_extractors import check_clip
+
+
+def check(model: str, pretrained: str = "") -> None:
+    check_clip(ClipModel(model=model, pretrained=pretrained), "evaluate.clip_score")
+
+
+def test_models_of_open_clip_and_folders_are_taken(tmp_path):
+    weights = tmp_path / "weights.pt"
+    weights.touch()
+    for model, pretrained in (
+        ("pocket:clip", ""),
+        ("ViT-L-14", "openai"),
+        ("ViT-B/32", "laion2b-s34b-b79k"),
+        ("RN50", str(weights)),
+    ):
+        check(model, pretrained)
+
+
+def test_what_open_clip_does_not_have_is_refused(tmp_path):
+    field = r"^evaluate\.clip_score\.model: "
+    with pytest.raises(FileNotFoundError, match=field + "model 'pocket:clop'"):
+        check("pocket:clop")
+    with pytest.raises(ValueError, match=field + "'ViT-L-41' is neither .*, which has .*ViT-L-14"):
+        check("ViT-L-41", "openai")
+    for tag in ("opneai", ""):
+        with pytest.raises(ValueError, match=f"pretrained is '{tag}', .* tag of ViT-L-14.*openai"):
+            check("ViT-L-14", tag)
+    with pytest.raises(FileNotFoundError, match=field + r".* no open_clip_config\.json at"):
+        check(str(tmp_path))
+    config = {"model_cfg": {"text_cfg": {"trust_remote_code": True}}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=field + ".*which runs code that came with the model"):
+        check(str(tmp_path))
