@@ -164,7 +164,8 @@ def guard_table(guards: Sequence[GuardRails]) -> Table:
             for guard in guards
         ],
         notes=[
-            "Not known: the model, or something that it was made from, is not in this store."
+            "Not known: the model, or something that it was made from, is not in this store, or its"
+            " masks were imported."
             " Prompts and captions are compared without case, punctuation and spaces."
         ],
     )
