@@ -108,28 +108,34 @@ def difference_table(
 
 
 def make_difference_table(
-    first: str, differences: Mapping[str, Mapping[str, Difference | None]]
+    first: str, differences: Mapping[str, Mapping[str, Difference | None]], *, digits: int = 1
 ) -> Table:
-    """A table of differences by model and figure."""
+    """A table of differences by model and figure, with as many decimals as `digits` says."""
     names = list(next(iter(differences.values())))
     return Table(
         title=f"Difference to {first}",
         columns=["model", *names],
         rows=[
-            Row(cells=[label, *(difference_cell(own[name]) for name in names)])
+            Row(cells=[label, *(difference_cell(own[name], digits) for name in names)])
             for label, own in differences.items()
         ],
         notes=[DIFFERENCE_NOTE.format(first=first)],
     )
 
 
-def difference_cell(difference: Difference | None) -> str:
-    """A difference with its interval and p, a line each."""
+def difference_cell(difference: Difference | None, digits: int = 1) -> str:
+    """A difference with its interval and p, a line each.
+
+    Args:
+        difference: What is shown; a dash if there is none.
+        digits: Decimals of the difference and of its interval.
+    """
     if difference is None:
         return "-"
-    lines = [f"{difference.value:+.1f}" + (" *" if difference.excludes_zero else "")]
+    lines = [f"{difference.value:+.{digits}f}" + (" *" if difference.excludes_zero else "")]
     if difference.interval is not None:
-        lines.append(f"[{difference.interval[0]:+.1f}, {difference.interval[1]:+.1f}]")
+        low, high = difference.interval
+        lines.append(f"[{low:+.{digits}f}, {high:+.{digits}f}]")
     if difference.p_value is not None:
         small = difference.p_value < 0.001
         lines.append("p < 0.001" if small else f"p {difference.p_value:.3f}")

@@ -173,7 +173,7 @@ def _clip_section(
         parts.append(clip_score_table(own))
         if len(own) > 1:
             rows = {s.label: read_table(s.scored.path(store), ClipScoredImage) for s in own}
-            parts.append(clip_difference_table(rows))
+            parts.append(clip_difference_table(rows, scale=own[0].scale))
     weights = _short(found.clip_scores[0].weights)
     prompts = "; ".join(f"{b.name} {_short(b.digest)}" for b in benchmarks)
     foot = f"Prompts: {prompts}. CLIP: {found.clip_scores[0].clip}, {weights}. {sampled}"
