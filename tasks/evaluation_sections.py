@@ -189,6 +189,9 @@ def _first_prompts(benchmark: Benchmark) -> list[Shown]:
 
 
 def _short(name: str) -> str:
-    """A digest's first digits; names of hub models stay whole."""
+    """First digits of a digest, and of that of LoRA layers; names of hub models stay whole."""
+    model, lora, layers = name.partition(" lora ")
+    if lora:
+        return f"{_short(model)}{lora}{_short(layers)}"
     kind, colon, digits = name.partition("sha256:")
     return f"{kind}{colon}{digits[:_DIGITS]}" if colon else name if "@" in name else name[:_DIGITS]
