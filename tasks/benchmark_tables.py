@@ -156,7 +156,8 @@ def success_chart(results: Mapping[str, MultiGenResult]) -> Chart:
         ],
         notes=[
             "Found, of the images that were asked for the category: 0 % at the left, 50 % at the"
-            " mark, 100 % at the right."
+            " mark, 100 % at the right.",
+            *_left_out(results),
         ],
     )
 
@@ -191,7 +192,8 @@ def confusion_table(results: Mapping[str, MultiGenResult]) -> Table:
             "In how many images a category was missed and another one found that nobody asked for,"
             " of those in which it was missed; the most frequent pairs."
             if pairs
-            else "Where a category was missed, no other of the benchmark was found."
+            else "Where a category was missed, no other of the benchmark was found.",
+            *_left_out(results),
         ],
     )
 
@@ -206,6 +208,17 @@ def _charted(results: Mapping[str, MultiGenResult]) -> dict[str, MultiGenResult]
     if len(labels) > MOST_CHARTED:
         labels = [labels[0], labels[-1]]
     return {label: results[label] for label in labels}
+
+
+def _left_out(results: Mapping[str, MultiGenResult]) -> list[str]:
+    """A note that says which models are charted, if not all are."""
+    charted = list(_charted(results))
+    if len(charted) == len(results):
+        return []
+    return [
+        f"Only the first and the last model are shown, {' and '.join(charted)}:"
+        f" {len(results) - len(charted)} others are left out."
+    ]
 
 
 def multigen_results(results: Mapping[str, AnyResult]) -> dict[str, MultiGenResult]:

@@ -101,8 +101,20 @@ def test_what_was_found_instead_most_frequent_first():
 def test_chart_begins_with_what_the_first_model_finds_least():
     chart = success_chart({"base": BASE, "own": OWN})
     assert chart.rows == [("cup", [10.0, 60.0]), ("cat", [80.0, 90.0])]
-    many = success_chart({str(number): BASE for number in range(8)})
-    assert many.labels == ["0", "7"]
+
+
+def test_models_that_are_too_many_for_a_chart_are_said_to_be_left_out():
+    many = {f"m{number}": BASE for number in range(8)}
+    chart, table = success_chart(many), confusion_table(many)
+    assert chart.labels == ["m0", "m7"]
+    assert table.columns == ["missed", "found", "m0", "m7"]
+    for part in (chart, table):
+        assert part.notes[-1] == (
+            "Only the first and the last model are shown, m0 and m7: 6 others are left out."
+        )
+    for number in (1, 6):
+        few = dict(list(many.items())[:number])
+        assert [len(part.notes) for part in (success_chart(few), confusion_table(few))] == [1, 1]
 
 
 def rows(*scores):
