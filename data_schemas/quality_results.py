@@ -58,6 +58,7 @@ class ClipScoreResult(BaseModel):
         clip: The CLIP; figures of different ones cannot be compared.
         weights: Identity of its weights.
         convention: What was done with the cosine, and put before the prompt.
+        scale: Factor of the cosine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,3 +74,4 @@ class ClipScoreResult(BaseModel):
     clip: str
     weights: str
     convention: str
+    scale: float

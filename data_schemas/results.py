@@ -31,8 +31,8 @@ class MultiGenResult(Result):
         mean: The share, by k.
         deviation: Population standard deviation over rounds, by k, as published.
         sample_deviation: The other convention, by k; null if there is one round only.
-        interval: 95 % bootstrap interval over prompts, by k; null if many images are blanked and
-            chance may leave none.
+        interval: 95 % bootstrap interval over prompts, by k; null of a single prompt, and if many
+            images are blanked and chance may leave none.
         success: Share of images in which a category was found, of those that asked for it.
         missed: In how many images a category was asked for and not found.
         confusion: In how many of those another category, which nobody asked for, was found.
@@ -51,7 +51,8 @@ class MultiGenResult(Result):
 class Share(BaseModel):
     """A share in percent with its 95 % bootstrap interval over prompts.
 
-    Both are null if nothing could be counted, the interval also if that may happen by chance.
+    Both are null if nothing could be counted, the interval also if that may happen by chance, and
+    of a single prompt.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

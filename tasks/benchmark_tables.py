@@ -108,28 +108,34 @@ def difference_table(
 
 
 def make_difference_table(
-    first: str, differences: Mapping[str, Mapping[str, Difference | None]]
+    first: str, differences: Mapping[str, Mapping[str, Difference | None]], *, digits: int = 1
 ) -> Table:
-    """A table of differences by model and figure."""
+    """A table of differences by model and figure, with as many decimals as `digits` says."""
     names = list(next(iter(differences.values())))
     return Table(
         title=f"Difference to {first}",
         columns=["model", *names],
         rows=[
-            Row(cells=[label, *(difference_cell(own[name]) for name in names)])
+            Row(cells=[label, *(difference_cell(own[name], digits) for name in names)])
             for label, own in differences.items()
         ],
         notes=[DIFFERENCE_NOTE.format(first=first)],
     )
 
 
-def difference_cell(difference: Difference | None) -> str:
-    """A difference with its interval and p, a line each."""
+def difference_cell(difference: Difference | None, digits: int = 1) -> str:
+    """A difference with its interval and p, a line each.
+
+    Args:
+        difference: What is shown; a dash if there is none.
+        digits: Decimals of the difference and of its interval.
+    """
     if difference is None:
         return "-"
-    lines = [f"{difference.value:+.1f}" + (" *" if difference.excludes_zero else "")]
+    lines = [f"{difference.value:+.{digits}f}" + (" *" if difference.excludes_zero else "")]
     if difference.interval is not None:
-        lines.append(f"[{difference.interval[0]:+.1f}, {difference.interval[1]:+.1f}]")
+        low, high = difference.interval
+        lines.append(f"[{low:+.{digits}f}, {high:+.{digits}f}]")
     if difference.p_value is not None:
         small = difference.p_value < 0.001
         lines.append("p < 0.001" if small else f"p {difference.p_value:.3f}")
@@ -150,7 +156,8 @@ def success_chart(results: Mapping[str, MultiGenResult]) -> Chart:
         ],
         notes=[
             "Found, of the images that were asked for the category: 0 % at the left, 50 % at the"
-            " mark, 100 % at the right."
+            " mark, 100 % at the right.",
+            *_left_out(results),
         ],
     )
 
@@ -185,7 +192,8 @@ def confusion_table(results: Mapping[str, MultiGenResult]) -> Table:
             "In how many images a category was missed and another one found that nobody asked for,"
             " of those in which it was missed; the most frequent pairs."
             if pairs
-            else "Where a category was missed, no other of the benchmark was found."
+            else "Where a category was missed, no other of the benchmark was found.",
+            *_left_out(results),
         ],
     )
 
@@ -200,6 +208,17 @@ def _charted(results: Mapping[str, MultiGenResult]) -> dict[str, MultiGenResult]
     if len(labels) > MOST_CHARTED:
         labels = [labels[0], labels[-1]]
     return {label: results[label] for label in labels}
+
+
+def _left_out(results: Mapping[str, MultiGenResult]) -> list[str]:
+    """A note that says which models are charted, if not all are."""
+    charted = list(_charted(results))
+    if len(charted) == len(results):
+        return []
+    return [
+        f"Only the first and the last model are shown, {' and '.join(charted)}:"
+        f" {len(results) - len(charted)} others are left out."
+    ]
 
 
 def multigen_results(results: Mapping[str, AnyResult]) -> dict[str, MultiGenResult]:

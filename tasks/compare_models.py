@@ -16,7 +16,7 @@ from tasks.draw_attention import SHEETS
 from tasks.draw_dataset_card import CuratedSet
 from tasks.evaluation import Evaluation
 from tasks.links import link_to_report
-from tasks.model_under_test import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest, inputs_of
 from tasks.report_evaluation import REPORT_NAME, SECTIONS, SECTIONS_NAME, SHEET_NAME
 from tasks.score_images import BenchmarkScore
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
@@ -88,7 +88,7 @@ def write_report(spec: ReportSpec) -> Manifest | State:
         (folder / REPORT_NAME).write_text(page, "utf-8")
         return {"num_in": len(spec.models), "num_out": len(spec.models)}
 
-    inputs = {model.lineage: model.identity for model in spec.models}
+    inputs = inputs_of(spec.models)
     inputs[spec.attention.key] = spec.attention.digest
     inputs[spec.findings.key] = spec.findings.digest
     return reuse_or_publish(spec, write, inputs)

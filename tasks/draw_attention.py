@@ -10,7 +10,7 @@ from data_schemas.configs.evaluate_config import AttentionConfig, EvaluateConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import MOST_IMAGE_BYTES, close_stage
 from tasks.devices import Device, resolve_device
-from tasks.model_under_test import ModelUnderTest, sampler_settings
+from tasks.model_under_test import ModelUnderTest, inputs_of, sampler_settings
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.store.content_store import Store
@@ -103,7 +103,7 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
             (folder / name).write_bytes(jpeg_under(sheet, MOST_IMAGE_BYTES))
         return {"num_in": len(spec.models), "num_out": len(records)}
 
-    inputs = {model.lineage: model.identity for model in spec.models}
+    inputs = inputs_of(spec.models)
     return reuse_or_publish(spec, write, inputs)
 
 

@@ -32,6 +32,15 @@ class Evaluation(BaseModel):
     report: Input | None = None
     report_path: str = ""
 
+    def outputs(self) -> list[Input]:
+        """The stored images and figures behind it."""
+        return [
+            *(stored for own in self.scores for stored in (*own.generated, own.scored)),
+            *(stored for own in self.qualities for stored in (*own.generated, own.measured)),
+            *(own.scored for own in self.clip_scores),
+            *(own.measured for own in self.latencies),
+        ]
+
 
 def publish_evaluation(found: Evaluation) -> None:
     """Publish a table a kind of benchmark, as cards."""

@@ -173,7 +173,7 @@ def _clip_section(
         parts.append(clip_score_table(own))
         if len(own) > 1:
             rows = {s.label: read_table(s.scored.path(store), ClipScoredImage) for s in own}
-            parts.append(clip_difference_table(rows))
+            parts.append(clip_difference_table(rows, scale=own[0].scale))
     weights = _short(found.clip_scores[0].weights)
     prompts = "; ".join(f"{b.name} {_short(b.digest)}" for b in benchmarks)
     foot = f"Prompts: {prompts}. CLIP: {found.clip_scores[0].clip}, {weights}. {sampled}"
@@ -189,6 +189,9 @@ def _first_prompts(benchmark: Benchmark) -> list[Shown]:
 
 
 def _short(name: str) -> str:
-    """A digest's first digits; names of hub models stay whole."""
+    """First digits of a digest, and of that of LoRA layers; names of hub models stay whole."""
+    model, lora, layers = name.partition(" lora ")
+    if lora:
+        return f"{_short(model)}{lora}{_short(layers)}"
     kind, colon, digits = name.partition("sha256:")
     return f"{kind}{colon}{digits[:_DIGITS]}" if colon else name if "@" in name else name[:_DIGITS]

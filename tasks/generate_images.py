@@ -121,7 +121,7 @@ def generate_partition(spec: GenerateSpec) -> Manifest | State:
             facts["blanked by the safety checker"] = sum(row.blanked for row in rows)
         return {"num_in": len(requests), "num_out": len(rows), "facts": facts}
 
-    return reuse_or_publish(spec, write, {spec.model.lineage: spec.model.identity})
+    return reuse_or_publish(spec, write, spec.model.inputs)
 
 
 def _row(picture: "Picture") -> GeneratedImage:

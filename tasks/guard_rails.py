@@ -17,6 +17,7 @@ from tasks.stage import open_store
 from tasks.write_shards import INDEX_NAME, ShardSpec
 from tokencompose_core.checkpoints.locate import identity, require
 from tokencompose_core.evaluation.seen_prompts import find_seen
+from tokencompose_core.importing.read_rows import STAGE as IMPORT_STAGE
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.lineage import trace
 
@@ -102,6 +103,9 @@ def _examine(model: ModelUnderTest, benchmarks: Sequence[Benchmark], store: Stor
     shards = [manifest for manifest in manifests if manifest.stage == ShardSpec.stage]
     masked = [manifest for manifest in manifests if manifest.stage == MaskSpec.stage]
     is_whole = bool(shards) and named <= known and bool(lora) == bool(model.lora)
+    # Nobody recorded what made masks that came with their captions.
+    is_imported = any(manifest.stage == IMPORT_STAGE for manifest in manifests)
+    makers_known = is_whole and bool(masked) and not is_imported
     shared = [b.name for b in benchmarks if _made_masks(b, masked)]
     seen = {
         benchmark.name: find_seen(
@@ -111,7 +115,7 @@ def _examine(model: ModelUnderTest, benchmarks: Sequence[Benchmark], store: Stor
     }
     return GuardRails(
         label=model.label,
-        shared_detectors=shared if is_whole or shared else None,
+        shared_detectors=shared if makers_known or shared else None,
         seen=seen if is_whole or any(seen.values()) else None,
     )
 

@@ -16,7 +16,7 @@ from tasks.cards import close_stage
 from tasks.devices import Device, describe_machine
 from tasks.model_under_test import ModelUnderTest, load_model, sampler_settings
 from tasks.progress import Progress
-from tasks.stage import STAGE_OPTIONS, Spec, open_store, reuse_or_publish, run_stage
+from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store
 
 LATENCY_NAME = "latency.json"
@@ -50,7 +50,7 @@ class LatencySpec(Spec):
 
 
 class ModelLatency(BaseModel):
-    """Seconds an image of a model, with their population standard deviation."""
+    """Seconds an image of a model with their population standard deviation, as they are stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,6 +59,7 @@ class ModelLatency(BaseModel):
     mean: float
     deviation: float
     num_images: int
+    measured: Input
 
 
 @task(name="measure-latency", **STAGE_OPTIONS)
@@ -101,7 +102,7 @@ def measure_model(spec: LatencySpec) -> Manifest | State:
         facts["machine"] = spec.machine
         return {"num_in": len(seconds), "num_out": len(seconds), "facts": facts}
 
-    return reuse_or_publish(spec, write, {spec.model.lineage: spec.model.identity})
+    return reuse_or_publish(spec, write, spec.model.inputs)
 
 
 def measure_latency(models: list[ModelUnderTest], config: EvaluateConfig) -> list[ModelLatency]:
@@ -117,10 +118,13 @@ def measure_latency(models: list[ModelUnderTest], config: EvaluateConfig) -> lis
         )
         outcomes = run_stage(measure_model, [spec])
         close_stage(outcomes, model.label)
-        path = open_store().path(outcomes[0].manifest, LATENCY_NAME)
-        values = json.loads(path.read_text("utf-8"))
+        manifest = outcomes[0].manifest
+        values = json.loads(open_store().path(manifest, LATENCY_NAME).read_text("utf-8"))
         num_images = len(values.pop("seconds"))
-        latencies.append(ModelLatency(label=model.label, num_images=num_images, **values))
+        measured = Input.of(manifest, LATENCY_NAME)
+        latencies.append(
+            ModelLatency(label=model.label, num_images=num_images, measured=measured, **values)
+        )
     create_table_artifact(
         key="latency",
         table=[

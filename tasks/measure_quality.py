@@ -84,9 +84,10 @@ class QualitySpec(Spec):
 
 
 class ModelQuality(QualityResult):
-    """FID and KID of a model, and its images, partition by partition."""
+    """FID and KID of a model, its images, partition by partition, and the stored figures."""
 
     generated: list[Input]
+    measured: Input
 
 
 @task(name="extract-features", **STAGE_OPTIONS)
@@ -212,6 +213,7 @@ def measure_quality(
     values = json.loads(open_store().path(outcomes[0].manifest, QUALITY_NAME).read_text("utf-8"))
     return ModelQuality(
         generated=generated,
+        measured=Input.of(outcomes[0].manifest, QUALITY_NAME),
         label=model.label,
         benchmark=benchmark.name,
         extractor=settings.extractor.title,

@@ -69,19 +69,31 @@ class ModelUnderTest(BaseModel):
         Raises:
             FileNotFoundError: If its LoRA layers are not on this machine.
         """
-        model = self.stored.digest if self.stored else identity(self.name, self.revision)
-        if not self.lora:
-            return model
-        return f"{model} lora {identity(str(require(self.lora)))}"
+        return " lora ".join(self.inputs.values())
 
     @property
-    def lineage(self) -> str:
-        """Its key in the store, or its name."""
-        return self.stored.key if self.stored else self.name
+    def inputs(self) -> dict[str, str]:
+        """Digests of what it is made of, by its key in the store or its name, and of its LoRA.
+
+        Raises:
+            FileNotFoundError: If its LoRA layers are not on this machine.
+        """
+        if self.stored:
+            own = {self.stored.key: self.stored.digest}
+        else:
+            own = {self.name: identity(self.name, self.revision)}
+        if self.lora:
+            own[f"lora {self.lora}"] = identity(str(require(self.lora)))
+        return own
 
     def location(self, store: Store) -> str:
         """What `from_pretrained` takes."""
         return str(self.stored.path(store)) if self.stored else local_or_hub(self.name)
+
+
+def inputs_of(models: Sequence[ModelUnderTest]) -> dict[str, str]:
+    """Digests of what models are made of; what several share is there once."""
+    return {name: digest for model in models for name, digest in model.inputs.items()}
 
 
 def load_model(

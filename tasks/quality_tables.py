@@ -1,5 +1,6 @@
 """Tables of image quality, agreement with prompts, latency, and of what was checked."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from tasks.measure_quality import ModelQuality
 from tasks.score_clip import ModelClipScore
 from tokencompose_core.evaluation.paired import Counted, Difference, paired_difference
 from tokencompose_core.reports.page import Row, Table
+
+_CLIP_DIGITS = 2  # of a cosine times 100
 
 
 def quality_table(qualities: Sequence[ModelQuality]) -> Table:
@@ -87,12 +90,20 @@ def clip_score_table(scores: Sequence[ModelClipScore]) -> Table:
     )
 
 
-def clip_difference_table(scored: Mapping[str, Sequence[ClipScoredImage]]) -> Table:
-    """How the CLIPScore of every model differs from that of the first."""
+def clip_difference_table(
+    scored: Mapping[str, Sequence[ClipScoredImage]], *, scale: float
+) -> Table:
+    """How the CLIPScore of every model differs from that of the first.
+
+    Args:
+        scored: The scores of every model's images.
+        scale: Factor of the cosine in them; the smaller it is, the more decimals are shown.
+    """
     first, *others = scored
     return make_difference_table(
         first,
         {label: {"CLIPScore": clip_difference(scored[first], scored[label])} for label in others},
+        digits=_CLIP_DIGITS + max(0, math.ceil(math.log10(100 / scale))),
     )
 
 
@@ -164,7 +175,8 @@ def guard_table(guards: Sequence[GuardRails]) -> Table:
             for guard in guards
         ],
         notes=[
-            "Not known: the model, or something that it was made from, is not in this store."
+            "Not known: the model, or something that it was made from, is not in this store, or its"
+            " masks were imported."
             " Prompts and captions are compared without case, punctuation and spaces."
         ],
     )

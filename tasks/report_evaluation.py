@@ -16,7 +16,7 @@ from tasks.evaluation import Evaluation
 from tasks.guard_rails import GuardRails, find_guard_rails, list_warnings, log_warnings
 from tasks.links import link_to_maker, link_to_output, link_to_report
 from tasks.markdown import plain_text, table
-from tasks.model_under_test import ModelUnderTest
+from tasks.model_under_test import ModelUnderTest, inputs_of
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.reports.page import Section, render_page
 from tokencompose_core.store.content_store import Store
@@ -31,7 +31,7 @@ class FindingsSpec(Spec):
     """Models, benchmarks and all figures."""
 
     stage: ClassVar[str] = "findings"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     models: list[ModelUnderTest]
     benchmarks: list[Benchmark]
@@ -64,11 +64,11 @@ class FindingsSpec(Spec):
                     *(quality.generated for quality in found.qualities),
                 )
             ],
-            "qualities": [q.model_dump(exclude={"generated"}) for q in found.qualities],
+            "qualities": [q.model_dump(exclude={"generated", "measured"}) for q in found.qualities],
             "clip_scores": [
                 [s.model_dump(exclude={"scored"}), s.scored.digest] for s in found.clip_scores
             ],
-            "latencies": [latency.model_dump() for latency in found.latencies],
+            "latencies": [one.model_dump(exclude={"measured"}) for one in found.latencies],
             "warnings": found.warnings,
             "guards": [guard.model_dump() for guard in self.guards],
         }
@@ -98,9 +98,8 @@ def write_findings(spec: FindingsSpec) -> Manifest | State:
             (folder / SHEET_NAME).write_bytes(jpeg_under(sheet, MOST_IMAGE_BYTES))
         return {"num_in": len(spec.models), "num_out": len(spec.models)}
 
-    inputs = {model.lineage: model.identity for model in spec.models}
-    inputs |= {score.scored.key: score.scored.digest for score in spec.found.scores}
-    inputs |= {score.scored.key: score.scored.digest for score in spec.found.clip_scores}
+    inputs = inputs_of(spec.models)
+    inputs |= {output.key: output.digest for output in spec.found.outputs()}
     return reuse_or_publish(spec, write, inputs)
 
 

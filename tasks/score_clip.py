@@ -200,6 +200,7 @@ def score_clip(
         clip=settings.title,
         weights=weights_identity(settings),
         convention=settings.convention,
+        scale=settings.scale,
         **values,
     )
 

@@ -32,7 +32,7 @@ class ScoreSpec(Spec):
     """Detections of all images of a model."""
 
     stage: ClassVar[str] = "score"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     label: str
     benchmark: str

@@ -13,7 +13,7 @@ from tasks.benchmark_tables import (
     success_chart,
 )
 from tasks.benchmarks import Benchmark
-from tasks.quality_tables import clip_difference, latency_table
+from tasks.quality_tables import clip_difference, clip_difference_table, latency_table
 from tokencompose_core.evaluation.paired import Difference
 from tokencompose_core.evaluation.prompts import Prompt
 
@@ -101,17 +101,47 @@ def test_what_was_found_instead_most_frequent_first():
 def test_chart_begins_with_what_the_first_model_finds_least():
     chart = success_chart({"base": BASE, "own": OWN})
     assert chart.rows == [("cup", [10.0, 60.0]), ("cat", [80.0, 90.0])]
-    many = success_chart({str(number): BASE for number in range(8)})
-    assert many.labels == ["0", "7"]
+
+
+def test_models_that_are_too_many_for_a_chart_are_said_to_be_left_out():
+    many = {f"m{number}": BASE for number in range(8)}
+    chart, table = success_chart(many), confusion_table(many)
+    assert chart.labels == ["m0", "m7"]
+    assert table.columns == ["missed", "found", "m0", "m7"]
+    for part in (chart, table):
+        assert part.notes[-1] == (
+            "Only the first and the last model are shown, m0 and m7: 6 others are left out."
+        )
+    for number in (1, 6):
+        few = dict(list(many.items())[:number])
+        assert [len(part.notes) for part in (success_chart(few), confusion_table(few))] == [1, 1]
+
+
+def rows(*scores):
+    return [
+        ClipScoredImage(image=f"{i}_0", prompt_id=i, round=0, blanked=s is None, score=s)
+        for i, s in enumerate(scores)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scale", "cell"),
+    [
+        (100.0, "+1.00 *\n[+1.00, +1.00]\np 0.250"),
+        (2.5, "+0.0250 *\n[+0.0250, +0.0250]\np 0.250"),
+        (1.0, "+0.0100 *\n[+0.0100, +0.0100]\np 0.250"),
+    ],
+)
+def test_difference_of_clip_scores_has_the_digits_that_its_scale_needs(scale, cell):
+    scored = {
+        "base": rows(*(scale * cosine for cosine in (0.60, 0.65, 0.70))),
+        "own": rows(*(scale * cosine for cosine in (0.61, 0.66, 0.71))),
+    }
+    (row,) = clip_difference_table(scored, scale=scale).rows
+    assert row.cells == ["own", cell]
 
 
 def test_difference_of_clip_scores_leaves_out_blanked_images():
-    def rows(*scores):
-        return [
-            ClipScoredImage(image=f"{i}_0", prompt_id=i, round=0, blanked=s is None, score=s)
-            for i, s in enumerate(scores)
-        ]
-
     own = clip_difference(rows(20.0, 22.0, None, 30.0), rows(21.0, 26.0, 50.0, None))
     assert own.value == pytest.approx(2.5)
     assert (own.num_better, own.num_worse) == (2, 0)

@@ -82,6 +82,20 @@ def test_lineage_with_a_gap_is_not_known_but_what_it_has_still_warns(store_dir):
     assert own.seen == {"multigen-own": ["a photo of a kite."]}
 
 
+def test_what_made_imported_masks_is_not_known(store_dir):
+    imported = publish("import", 5, {})
+    shard = publish("shard", 6, {imported: ""}, captions=["a photo of a kite"])
+    model = ModelUnderTest(label="own", stored=publish("finetune", 7, {shard: ""}))
+    (own,) = find_guard_rails([model], [BENCHMARK])
+    assert own.shared_detectors is None
+    assert own.seen == {"multigen-own": ["a photo of a kite."]}
+    # One shard whose masks a detector made says nothing of the other.
+    mask = publish("mask", 1, {}, {"detector": "sha256:other"})
+    both = {shard: "", publish("shard", 2, {mask: ""}): ""}
+    model = ModelUnderTest(label="both", stored=publish("finetune", 8, both))
+    assert find_guard_rails([model], [BENCHMARK])[0].shared_detectors is None
+
+
 def test_model_of_the_store_is_named_by_its_key_alone(store_dir):
     model = trained("sha256:other", [])
     assert isinstance(model.stored, Input)

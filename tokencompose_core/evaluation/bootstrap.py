@@ -34,8 +34,11 @@ def share_intervals(
         most_at_once: Prompts drawn at a time, which bounds memory and changes nothing else.
 
     Returns:
-        Lower and upper end in percent for every figure; none if it might have had no case at all.
+        Lower and upper end in percent for every figure; none if it might have had no case at all,
+        and of fewer than two prompts, which cannot tell how prompts differ.
     """
+    if len(hits) < 2:
+        return [None] * hits.shape[1]
     return _inside(_resample(100 * hits, cases, num_resamples, seed, most_at_once), level)
 
 

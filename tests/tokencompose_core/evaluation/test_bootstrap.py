@@ -53,3 +53,9 @@ def test_figures_that_are_certain_have_no_width_and_those_without_cases_none():
     hits = np.array([[2, 0, 1], [2, 0, 0], [2, 0, 0]])
     # In 8 of 27 draws the only prompt with a case of the third figure is not among the three.
     assert share_intervals(hits, cases) == [(100.0, 100.0), None, None]
+
+
+def test_one_prompt_says_nothing_of_other_prompts():
+    hits, cases = np.array([[3, 1], [2, 0]]), np.array([[4, 4], [4, 4]])
+    assert share_intervals(hits[:1], cases[:1]) == [None, None]
+    assert None not in share_intervals(hits, cases)

@@ -50,6 +50,12 @@ def test_one_round_has_no_sample_deviation():
     assert result.sample_deviation == {2: None, 3: None}
 
 
+def test_one_prompt_has_no_interval():
+    images = {key: image for key, image in IMAGES.items() if key[0] == 0}
+    result = score(PROMPTS[:1], 2, images)
+    assert (result.mean, result.interval) == ({2: 100.0, 3: 50.0}, {2: None, 3: None})
+
+
 def test_what_is_there_instead_is_counted_for_each_category_that_was_missed():
     images = {
         # b and c are missed; x and y are there, d only below the threshold, a was asked for.
