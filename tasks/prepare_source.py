@@ -17,7 +17,6 @@ from data_schemas.configs.curate_config import (
     OwnSource,
     PocketSource,
     VsrCocoSource,
-    WebdatasetSource,
 )
 from data_schemas.configs.quality_config import QualityConfig
 from data_schemas.manifest import Manifest
@@ -122,10 +121,8 @@ def check_source(settings: PocketSource | VsrCocoSource | OwnSource, field: str)
             needed = [*settings.captions_paths, settings.images_dir]
         case ImageFolderSource():
             needed = [str(Path(settings.images_dir) / METADATA_NAME)]
-        case WebdatasetSource():  # its images are written to their folder
+        case _:  # images of tars, of Parquet and behind URLs are copied to a folder that is made
             needed = settings.paths
-        case _:
-            needed = [*settings.paths, settings.images_dir]
     for name in needed:
         if not Path(name).exists():
             raise FileNotFoundError(f"{field} needs {name}, which is not there")

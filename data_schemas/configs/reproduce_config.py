@@ -22,4 +22,9 @@ class ReproduceConfig(WholeConfig):
             raise ValueError(
                 "evaluate.benchmarks lacks multigen, by which the report compares models"
             )
+        if self.evaluate.sampler.safety_checker:
+            raise ValueError(
+                "evaluate.sampler.safety_checker: models that were fine-tuned here have none; set"
+                " it to false"
+            )
         return self

@@ -151,3 +151,8 @@ def test_what_no_benchmark_generates_images_for_is_refused():
         assert config.benchmarks[-1] == other
     with pytest.raises(ValidationError, match="lacks multigen"):
         ReproduceConfig.load(evaluate={"benchmarks": ["quality"]})
+
+
+def test_reproduce_draws_with_models_that_have_no_safety_checker():
+    with pytest.raises(ValidationError, match="models that were fine-tuned here have none"):
+        ReproduceConfig.load(evaluate={"sampler": {"safety_checker": True}})

@@ -90,7 +90,7 @@ def test_models_are_refused_before_real_images_are_looked_at(tmp_path: Path):
     [
         {"kind": "vsr_coco", "vsr_path": "a", "captions_paths": ["b"], "images_dir": "c"},
         {"kind": "coco_captions", "captions_paths": ["a", "b"], "images_dir": "c"},
-        {"kind": "json", "paths": ["a", "b"], "images_dir": "c"},
+        {"kind": "json", "paths": ["a", "b"], "images_dir": "fetched/later"},
         {"kind": "webdataset", "paths": ["a", "b"], "images_dir": "unpacked/later"},
     ],
     ids=lambda source: source["kind"],
