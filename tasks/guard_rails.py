@@ -1,6 +1,5 @@
 """Why figures of a model may say less than they seem to: what it was trained on, and by whom."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from tokencompose_core.checkpoints.locate import identity, require
 from tokencompose_core.evaluation.seen_prompts import find_seen
 from tokencompose_core.importing.read_rows import STAGE as IMPORT_STAGE
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.keys import is_key
 from tokencompose_core.store.lineage import trace
 
-_KEY = re.compile(r"[a-z]+-v\d+-[0-9a-f]{32}")
 _MOST_NAMED = 3
 
 
@@ -99,7 +98,7 @@ def _examine(model: ModelUnderTest, benchmarks: Sequence[Benchmark], store: Stor
     # A training that was interrupted by hand may have lost what it came from.
     manifests = [manifest for key in sorted(keys | lora) for manifest in trace(store, key, "size")]
     known = {manifest.key for manifest in manifests}
-    named = {key for manifest in manifests for key in manifest.inputs if _KEY.fullmatch(key)}
+    named = {key for manifest in manifests for key in manifest.inputs if is_key(key)}
     shards = [manifest for manifest in manifests if manifest.stage == ShardSpec.stage]
     masked = [manifest for manifest in manifests if manifest.stage == MaskSpec.stage]
     is_whole = bool(shards) and named <= known and bool(lora) == bool(model.lora)

@@ -2,6 +2,7 @@
 
 from data_schemas.manifest import Manifest
 from tokencompose_core.store.content_store import Check, Store
+from tokencompose_core.store.keys import is_key
 
 
 def trace(store: Store, key: str, check: Check | None = None) -> list[Manifest]:
@@ -27,5 +28,6 @@ def trace(store: Store, key: str, check: Check | None = None) -> list[Manifest]:
                 raise FileNotFoundError(f"{key} is not in the store {store.root}, or damaged")
             continue
         manifests[current] = manifest
-        waiting += list(manifest.inputs)
+        # Models of the hub and files from outside have names, too, some of them with a "/".
+        waiting += [name for name in manifest.inputs if is_key(name)]
     return list(manifests.values())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tokencompose_core.store.content_store import MANIFEST_NAME, Store
+from tokencompose_core.store.keys import make_key
 from tokencompose_core.store.lineage import trace
 from tokencompose_core.store.rejections import TooManyRejectedError, check_rejected_fraction
 
@@ -169,13 +170,16 @@ def test_remote_files_are_copied_once(tmp_path):
 
 def test_lineage_follows_inputs_to_their_source(tmp_path):
     store = Store(str(tmp_path))
-    first = store.publish("one", "a", write_two_files)
-    second = store.publish("two", "b", write_two_files, inputs={"one": first.digest})
-    third = store.publish("three", "c", write_two_files, inputs={"two": second.digest, "gone": "0"})
-    assert [manifest.key for manifest in trace(store, "three")] == ["three", "two", "one"]
-    assert trace(store, "three")[0] == third
+    one, two, three, gone = (make_key(name, 1, {}) for name in ("one", "two", "three", "gone"))
+    first = store.publish(one, "one", write_two_files)
+    second = store.publish(two, "two", write_two_files, inputs={one: first.digest})
+    # A model of the hub is no entry of the store, and a name of folders.
+    named = {two: second.digest, gone: "0", "CompVis/stable-diffusion-v1-4": "1"}
+    third = store.publish(three, "three", write_two_files, inputs=named)
+    assert [manifest.key for manifest in trace(store, three)] == [three, two, one]
+    assert trace(store, three)[0] == third
     with pytest.raises(FileNotFoundError, match="gone"):
-        trace(store, "gone")
+        trace(store, gone)
 
 
 def test_lost_phrases_do_not_count_as_lost_samples():
