@@ -1,13 +1,18 @@
-"""Which of diffusers' pipelines the project fine-tunes and evaluates."""
+"""Which of diffusers' pipelines the project fine-tunes and evaluates.
 
+A run that finds all its outputs looks at the models' folders alone: diffusers, which takes ten
+seconds to import, is imported where it is needed.
+"""
+
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import diffusers
-from diffusers import DiffusionPipeline, SchedulerMixin
+from typing import TYPE_CHECKING, Any
 
 from tokencompose_core.checkpoints.check_folder import check_folder
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin
 
 _PIPELINES: dict[str, dict[str, Any]] = {
     "StableDiffusionPipeline": {"safety_checker": None, "requires_safety_checker": False},
@@ -36,7 +41,7 @@ def load_options(
             it is asked for; or if it wants code of its own to be run.
     """
     check_folder(model)
-    config = DiffusionPipeline.load_config(str(model), revision=revision or None)
+    config = _read_config(model, revision)
     name = config.get("_class_name")
     if not isinstance(name, str) or name not in _PIPELINES:
         raise ValueError(
@@ -55,6 +60,18 @@ def load_options(
     return dict(_PIPELINES[name])
 
 
+def _read_config(model: str | Path, revision: str) -> Mapping[str, Any]:
+    path = Path(model) / "model_index.json"
+    if path.is_file():
+        config = json.loads(path.read_text("utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"{path}: a table of a pipeline's parts is needed")
+        return config
+    from diffusers import DiffusionPipeline
+
+    return DiffusionPipeline.load_config(str(model), revision=revision or None)
+
+
 def _check_libraries(model: str | Path, config: Mapping[str, Any]) -> None:
     """Refuse parts that are of no library which this project uses.
 
@@ -70,13 +87,15 @@ def _check_libraries(model: str | Path, config: Mapping[str, Any]) -> None:
                 )
 
 
-def load_scheduler(model: str | Path, revision: str = "") -> SchedulerMixin:
+def load_scheduler(model: str | Path, revision: str = "") -> "SchedulerMixin":
     """The sampler that a model comes with.
 
     Args:
         model: Folder or hub name.
         revision: Commit of a hub model.
     """
+    import diffusers
+
     where = {"pretrained_model_name_or_path": str(model), "revision": revision or None}
-    _, name = DiffusionPipeline.load_config(**where)["scheduler"]
+    _, name = diffusers.DiffusionPipeline.load_config(**where)["scheduler"]
     return getattr(diffusers, name).from_pretrained(**where, subfolder="scheduler")

@@ -1,13 +1,15 @@
 """Make a loaded pipeline fast: layout of memory, digits, compilation, and LoRA layers merged."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionXLPipeline
 from torch import nn
 
 from tokencompose_core.checkpoints.read_weights import read_weights
+
+if TYPE_CHECKING:  # a run that finds all its outputs only checks settings here
+    from diffusers import DiffusionPipeline
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -26,8 +28,8 @@ def check_precision(device: str, precision: Precision) -> None:
 
 
 def prepare_pipeline(
-    pipeline: DiffusionPipeline, *, precision: Precision, compile_unet: bool = False
-) -> DiffusionPipeline:
+    pipeline: "DiffusionPipeline", *, precision: Precision, compile_unet: bool = False
+) -> "DiffusionPipeline":
     """Lay out UNet and VAE for convolutions, and have all networks compute in a precision.
 
     Latents, guidance and the sampler's sums stay in float32, whatever the UNet computes in:
@@ -42,7 +44,7 @@ def prepare_pipeline(
     for network in pipeline.components.values():
         if isinstance(network, nn.Module):
             nn.Module.to(network, dtype)  # that of diffusers warns of layers which no model has
-    if dtype == torch.float16 and isinstance(pipeline, StableDiffusionXLPipeline):
+    if dtype == torch.float16 and type(pipeline).__name__.startswith("StableDiffusionXL"):
         pipeline.vae.to(torch.float32)  # it overflows in float16
     for network in (pipeline.unet, pipeline.vae):
         network.to(memory_format=torch.channels_last)
@@ -82,7 +84,7 @@ def find_lora(path: Path) -> Path:
     return named[0]
 
 
-def add_lora(pipeline: DiffusionPipeline, path: Path) -> None:
+def add_lora(pipeline: "DiffusionPipeline", path: Path) -> None:
     """Add LoRA layers to the weights, so that sampling takes no longer than without.
 
     Args:

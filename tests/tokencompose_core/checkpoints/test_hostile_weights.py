@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.conftest import ROOT
 from tests.hostile_checkpoints import PICKLES, SAFETENSORS, fire
 from tokencompose_core.checkpoints.check_folder import check_folder
 from tokencompose_core.checkpoints.pipeline_class import load_options
@@ -130,3 +133,20 @@ def test_pipeline_that_names_code_is_refused(tmp_path, changes):
     with pytest.raises(ValueError, match=r"expected a StableDiffusion|may run any program"):
         load_options(tmp_path)
     assert not marker.exists()
+
+
+def test_pipeline_without_a_table_of_parts_is_refused(tmp_path):
+    (tmp_path / "model_index.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"model_index\.json: a table of a pipeline's parts"):
+        load_options(tmp_path)
+
+
+def test_settings_are_checked_without_importing_diffusers():
+    program = (
+        "import sys; from tests.conftest import MODELS;"
+        "from tokencompose_core.checkpoints.pipeline_class import load_options;"
+        "from tokencompose_core.evaluation.prepare_pipeline import check_precision;"
+        "check_precision('cpu', 'float32'); load_options(MODELS / 'stable_diffusion');"
+        "sys.exit('diffusers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
