@@ -124,7 +124,7 @@ def main() -> int:
             rows = []
             stages = list(dict.fromkeys(span.stage for span in spans))
             if options.stages is not None:
-                stages = [stage for stage in stages if stage in options.stages.split(",")]
+                stages = choose_stages(stages, options.stages.split(","))
             rng = random.Random(options.seed)
             passes = draw_moments(spans, stages, kinds, options.moments, rng)
             for number, moments in enumerate(passes):
@@ -163,6 +163,20 @@ def run_calmly(own: OwnPrefect, store: Path) -> None:
     state = run.wait_for_end(_RUN_SECONDS)
     if state != "Completed":
         raise RuntimeError(f"the undisturbed run ended as {run.state()}")
+
+
+def choose_stages(stages: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Those of the stages of a run that are wanted, in their order.
+
+    Raises:
+        SystemExit: If the run has no such stage.
+    """
+    unknown = sorted(set(wanted) - set(stages))
+    if unknown:
+        raise SystemExit(
+            f"--stages: the run has no {', '.join(unknown)}; it has {', '.join(stages)}"
+        )
+    return [stage for stage in stages if stage in wanted]
 
 
 def draw_moments(

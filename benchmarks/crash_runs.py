@@ -14,9 +14,13 @@ from typing import Any
 import httpx
 from own_prefect import OwnPrefect
 
+# An output made faster is over before it is seen: its processes are held, and let go in steps.
 _SHORT_SECONDS = 0.5
+# How often to look for new processes of the run; to look takes longer than a step.
 _LOOK_SECONDS = 2.0
+# Short beside the shortest output, so that none begins and ends within one step.
 _STEP_SECONDS = 0.003
+# Long enough for the signal or the removal that is meant to happen while they are held.
 _HOLD_SECONDS = 0.3
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 

@@ -2,8 +2,9 @@
 
     python benchmarks/detection_rates.py [--device cpu] [--images 512] [--rounds 3]
 
-On a CPU the pocket OWLv2 looks at 64 x 64 pixels, on a GPU one of the published shape with random
-weights at 512 x 512, its vision tower in bfloat16. Three variants take turns in one process:
+On a CPU the pocket OWLv2 looks at images of 64 x 64 pixels, on a GPU one of the published shape
+with random weights at images of 512 x 512, its vision tower in bfloat16. Three variants take turns
+in one process:
 
 ours    what the stage does, from PNG bytes to boxes with their rivals
 plain   one image at a time, as released: PNG bytes through transformers' slow processor, its model

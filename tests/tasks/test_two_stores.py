@@ -1,4 +1,4 @@
-"""Two stores behind one Prefect: the same key, and outputs that are not the same to the last bit."""
+"""Two stores behind one Prefect: the same key, and outputs that differ in a last bit."""
 
 import itertools
 from pathlib import Path

@@ -40,11 +40,13 @@ def prepare_pipeline(
         precision: Digits of weights and activations.
         compile_unet: Compile the UNet at its first call, once for each size of a batch.
     """
+    from diffusers import StableDiffusionXLPipeline
+
     dtype = getattr(torch, precision)
     for network in pipeline.components.values():
         if isinstance(network, nn.Module):
             nn.Module.to(network, dtype)  # that of diffusers warns of layers which no model has
-    if dtype == torch.float16 and type(pipeline).__name__.startswith("StableDiffusionXL"):
+    if dtype == torch.float16 and isinstance(pipeline, StableDiffusionXLPipeline):
         pipeline.vae.to(torch.float32)  # it overflows in float16
     for network in (pipeline.unet, pipeline.vae):
         network.to(memory_format=torch.channels_last)
