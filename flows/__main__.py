@@ -1,12 +1,10 @@
 """Run a flow from the command line: `python -m flows reproduce --profile pocket`."""
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect.exceptions import ParameterBindError, ParameterTypeError, TerminationSignal
@@ -14,9 +12,11 @@ from pydantic import ValidationError
 
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
+from flows.command_line import parse_arguments
 from flows.local_server import local_server
 from flows.print_results import (
     print_ablation,
@@ -24,6 +24,7 @@ from flows.print_results import (
     print_evaluation,
     print_figures,
     print_inspection,
+    print_model,
     print_plan,
     print_registered,
     print_released,
@@ -36,73 +37,20 @@ from tasks.opened_store import StoreError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one flow with a Prefect server on this machine, and say what to look at."""
-    parser = argparse.ArgumentParser(prog="python -m flows", description=__doc__)
-    parser.add_argument(
-        "flow",
-        choices=[
-            "reproduce",
-            "evaluate",
-            "compare",
-            "ablate",
-            "curate",
-            "plan",
-            "inspect",
-            "changes",
-            "register-captions",
-            "gc",
-            "verify",
-            "lineage",
-            "retry-rejected",
-            "import-masks",
-            "train-pocket",
-            "pocket-report",
-            "score-released",
-            "ui",
-            "serve",
-            "deploy",
-            "stop",
-        ],
-    )
-    parser.add_argument("key", nargs="?", help="lineage: an output in the store, or its beginning")
-    parser.add_argument(
-        "--profile",
-        default="pocket",
-        help="pocket, paper, or a TOML file (import-masks, gc, verify, lineage, inspect and changes"
-        " have none)",
-    )
-    parser.add_argument("--deep", action="store_true", help="verify: compare every digest")
-    parser.add_argument(
-        "--config",
-        type=json.loads,
-        default={},
-        help='changes as JSON: {"finetune": {"seed": 2}}. evaluate takes {"models": [{"label":'
-        ' "sd", "name": "pocket:stable_diffusion"}], "config": {}}, compare takes two of them:'
-        ' {"a": {...}, "b": {"label": "own", "stored": "finetune-v3-..."}, "config": {}};'
-        ' inspect {"sample": "a cat", "dataset": "..."}, changes {"before": "dataset-v1-...",'
-        ' "after": "..."}, where data sets may be left out',
-    )
-    released = parser.add_argument_group(
-        "score-released", "MultiGen by detections that its released code wrote; runs no flow"
-    )
-    released.add_argument("--prompts", type=Path, help="prompt file")
-    released.add_argument("--detections", type=Path, nargs="+", help="the files of all processes")
-    released.add_argument("--num-images-per-prompt", type=int, default=10)
-    released.add_argument("--threshold", type=float, default=0.1, help="a score counts if above")
-    options = parser.parse_args(arguments)
+    options = parse_arguments(arguments)
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    if options.flow == "ui":
+    if options.command == "ui":
         return subprocess.call([sys.executable, "-m", "prefect", "server", "start"])
-    if options.flow == "score-released" and not (options.prompts and options.detections):
-        parser.error("score-released needs --prompts and --detections")
     try:
-        if options.flow == "score-released":
+        if options.command == "score-released":
             return _score_released(options)
-        if options.flow in ("serve", "deploy", "stop"):
-            return _serve(options.flow)
+        if options.command in ("serve", "deploy", "stop"):
+            return _serve(options.command)
         # Bars and one line a stage say enough; the UI has everything.
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
-        os.environ.setdefault("HF_HUB_OFFLINE", "1" if options.profile == "pocket" else "0")
-        _run(options.flow, _given(options) | options.config)
+        is_pocket = getattr(options, "profile", "pocket") == "pocket"
+        os.environ.setdefault("HF_HUB_OFFLINE", "1" if is_pocket else "0")
+        _run(options)
     except ValidationError as error:
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "config"
@@ -136,21 +84,10 @@ def _serve(command: str) -> int:
     return 0
 
 
-def _given(options: argparse.Namespace) -> dict:
-    """What the arguments say of a config."""
-    match options.flow:
-        case "import-masks" | "gc" | "inspect" | "changes":
-            return {}
-        case "verify":
-            return {"deep": options.deep}
-        case "lineage":
-            return {"key": options.key} if options.key else {}
-    return {"profile": options.profile}
-
-
-def _run(flow: str, values: dict) -> None:
+def _run(options: argparse.Namespace) -> None:
     """Check the config first; only then start a server and the flow."""
-    match flow:
+    values = options.values
+    match options.command:
         case "reproduce":
             settings = ReproduceConfig.model_validate(values)
             with local_server():
@@ -188,6 +125,12 @@ def _run(flow: str, values: dict) -> None:
                 from flows.curate import curate
 
                 print_set(curate(caption_set))
+        case "finetune":
+            training = FinetuneConfig.model_validate(values)
+            with local_server():
+                from flows.finetune import finetune
+
+                print_model(finetune(options.dataset, training, options.label), options.label)
         case "register-captions":
             arrived = CurateConfig.model_validate(values)
             with local_server():
@@ -250,9 +193,9 @@ def _run(flow: str, values: dict) -> None:
         case "train-pocket":
             from flows.train_pocket import TrainPocketConfig, train_pocket
 
-            training = TrainPocketConfig.model_validate(values)
+            lessons = TrainPocketConfig.model_validate(values)
             with local_server():
-                print_figures(train_pocket(training))
+                print_figures(train_pocket(lessons))
         case "pocket-report":
             from flows.train_pocket import PocketReportConfig, pocket_report
 

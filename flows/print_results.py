@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tasks.publish_changes import SetChanges
     from tasks.register_captions import RegisteredSet
     from tasks.score_images import BenchmarkScore
+    from tasks.stage import Input
 
 
 def print_reproduction(result: "Reproduction", run: "UUID | None") -> None:
@@ -79,9 +81,17 @@ def print_set(made: "CuratedSet") -> None:
     print(f"data set  {made.dataset}")
 
 
+def print_model(stored: "Input", label: str) -> None:
+    """Where a model lies, and what to do with it."""
+    print(f"\nmodel     {stored.key}  {label}")
+    print(f"scores    python -m flows evaluate {quote(f'{label}={stored.key}')}")
+
+
 def print_inspection(found: "Inspection") -> None:
     """What became of samples, and where the UI shows it."""
-    print(f"\n{found.num_matches} found in {found.dataset}")
+    more = found.num_matches - len(found.samples)
+    shown = f", the first {len(found.samples)} are shown" if more else ""
+    print(f"\n{found.num_matches} found in {found.dataset}{shown}")
     for sample in found.samples:
         print(f"{sample.key:26} {sample.fate}")
     print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")

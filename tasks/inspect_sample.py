@@ -84,7 +84,11 @@ def inspect_samples(dataset: str, sample: str) -> Inspection:
     store = open_store()
     record = find_curated(store, dataset)
     made = outputs_of(store, record)
-    tables = {stage: list(_tables(store, own, _TABLES[stage])) for stage, own in made.items()}
+    tables = {
+        stage: list(_tables(store, made[stage], name))
+        for stage, name in _TABLES.items()
+        if stage in made
+    }
     rejections = [one for own in made.values() for one in _tables(store, own, REJECTIONS_NAME)]
     searched = (
         [path for _, path in tables.get("select", [])],

@@ -1,12 +1,14 @@
 """What the command line says about a config that cannot be."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.__main__ import main
+from flows.command_line import parse_arguments
 
 
 @pytest.mark.parametrize(
@@ -42,10 +44,15 @@ def test_import_asks_for_the_masks_and_knows_no_profile(capsys):
 
 @pytest.mark.parametrize(
     ("flow", "config"),
-    [("inspect", {"sample": "cat", "dataset": "other"}), ("changes", {"after": "other"})],
+    [
+        (["inspect", "cat", "--dataset", "other"], {}),
+        (["inspect"], {"sample": "cat", "dataset": "other"}),
+        (["changes", "other"], {}),
+        (["changes"], {"after": "other"}),
+    ],
 )
 def test_flows_without_a_profile_look_into_the_store(flow, config, capsys, store_dir):
-    assert main([flow, "--config", json.dumps(config)]) == 1
+    assert main([*flow, "--config", json.dumps(config)]) == 1
     assert "has no data set yet" in capsys.readouterr().err
 
 
@@ -84,6 +91,23 @@ def test_models_that_cannot_be_are_named(flow, config, message, capsys, store_di
     assert capsys.readouterr().err.startswith(message)
 
 
+def test_models_are_given_by_label():
+    assert parse_arguments(["evaluate", "sd=org/name", "own=finetune-v3-0a"]).values == {
+        "profile": "pocket",
+        "models": [
+            {"label": "sd", "name": "org/name"},
+            {"label": "own", "stored": "finetune-v3-0a"},
+        ],
+    }
+    config = '{"config": {"benchmarks": ["visor"]}}'
+    assert parse_arguments(["compare", "a=x", "b=./y=z", "--config", config]).values == {
+        "profile": "pocket",
+        "a": {"label": "a", "name": "x"},
+        "b": {"label": "b", "name": "./y=z"},
+        "config": {"benchmarks": ["visor"]},
+    }
+
+
 def released(folder: Path) -> list[str]:
     """Two prompts and what was detected in two images of each, as MultiGen's code writes it."""
     entry = {"num_objects": 2, "obj_1_attributes": ["cat"], "obj_2_attributes": ["cup"], "text": ""}
@@ -109,6 +133,55 @@ def test_released_detections_are_scored(tmp_path, capsys):
 def test_released_detections_of_too_few_images_are_refused(tmp_path, capsys):
     assert main(["score-released", *released(tmp_path)]) == 1
     assert "16 missing [(0, 2)" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["score-released"])
-    assert "needs --prompts and --detections" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["curate", "cat"], "unrecognized arguments: cat"),
+        (["curate", "--deep"], "unrecognized arguments: --deep"),
+        (["gc", "--profile", "paper"], "unrecognized arguments: --profile paper"),
+        (["curate", "--config", '{"mask": {}'], "this is no JSON, Expecting ',' delimiter"),
+        (["curate", "--config", "[1]"], 'expected an object, {"field": value}: [1]'),
+        (["inspect"], "say which: part of a key"),
+        (["evaluate", "pocket:stable_diffusion"], "expected LABEL=MODEL"),
+        (["compare", "a=x"], "compare takes two models"),
+        (["finetune"], "required: dataset"),
+        (["score-released"], "required: --prompts, --detections"),
+        (["tune"], "invalid choice: 'tune'"),
+    ],
+)
+def test_what_a_command_does_not_take_is_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_a_command_all_are_listed(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["flows"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 0
+    assert re.findall(r"^    ([a-z-]+)", capsys.readouterr().out, re.MULTILINE) == ALL
+
+
+ALL = [
+    *("reproduce", "curate", "plan", "finetune", "evaluate", "compare", "ablate"),
+    *("register-captions", "import-masks", "retry-rejected", "inspect", "changes"),
+    *("gc", "verify", "lineage", "train-pocket", "pocket-report", "score-released"),
+    *("ui", "serve", "deploy", "stop"),
+]
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_each_command_says_what_it_takes(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: python -m flows {command}" in capsys.readouterr().out
+
+
+def test_finetune_of_an_unknown_data_set_is_refused(capsys, store_dir):
+    assert main(["finetune", "dataset-v1-0", "--config", '{"num_steps": 3}']) == 1
+    assert "dataset-v1-0" in capsys.readouterr().err
