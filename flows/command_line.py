@@ -106,6 +106,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     if options.command == "compare" and len(options.models) not in (0, 2):
         own["compare"].error("compare takes two models, as LABEL=MODEL LABEL=MODEL")
+    if getattr(options, "models", None) and {"models", "a", "b"} & options.config.keys():
+        own[options.command].error("give models as LABEL=MODEL or as JSON, not both")
     options.values = _values(options)
     if options.command == "inspect" and not options.values.get("sample"):
         own["inspect"].error("say which: part of a key, of an image's path, or of a caption")

@@ -1,9 +1,10 @@
 """Parameter of the flow `evaluate`: what is generated, and how it is judged."""
 
+from collections.abc import Mapping
 from string import Formatter
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from data_schemas.configs.flow_config import Count, FlowConfig, Settings
 from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
@@ -15,6 +16,13 @@ Categories = Annotated[
     Literal["coco", "ade20k"] | Annotated[list[str], Field(min_length=2)],
     Field(description="All 80 of COCO, the 100 of ADE20K that MultiGen takes, or a list."),
 ]
+
+
+def _without_nulls(sets: Any) -> Any:
+    """What a profile has and null is laid over is left out."""
+    if isinstance(sets, Mapping):
+        return {name: own for name, own in sets.items() if own is not None}
+    return sets
 
 
 class SampledPrompts(Settings):
@@ -165,12 +173,22 @@ class EvaluateConfig(FlowConfig):
     ]
     multigen: Annotated[
         dict[SetName, MultiGenConfig],
-        Field(description="Sets of prompts by name, each with a row of its own: coco, ade20k."),
+        BeforeValidator(
+            _without_nulls, json_schema_input_type=dict[SetName, MultiGenConfig | None]
+        ),
+        Field(
+            description="Sets of prompts by name, each with a row of its own: coco, ade20k. With"
+            " null a set of the profile is left out."
+        ),
     ]
     visor: VisorConfig
     quality: Annotated[
         dict[SetName, QualityConfig],
-        Field(description="Real images by name, each with a row of its own: coco, flickr30k."),
+        BeforeValidator(_without_nulls, json_schema_input_type=dict[SetName, QualityConfig | None]),
+        Field(
+            description="Real images by name, each with a row of its own: coco, flickr30k. With"
+            " null a set of the profile is left out."
+        ),
     ]
     clip_score: ClipScoreConfig
     partition_size: Annotated[Count, Field(description="Prompts a partition.")]
@@ -188,4 +206,11 @@ class EvaluateConfig(FlowConfig):
                 f"benchmarks is {self.benchmarks}, but clip_score scores the images of others: add"
                 f" one of {', '.join(others)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _benchmarks_have_sets(self) -> Self:
+        for name, sets in (("multigen", self.multigen), ("quality", self.quality)):
+            if name in self.benchmarks and not sets:
+                raise ValueError(f"{name} is a benchmark to run, but has no set: give it one")
         return self

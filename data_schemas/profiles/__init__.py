@@ -18,12 +18,15 @@ def profile_names() -> list[str]:
 def load_profile(profile: str, section: str) -> dict[str, Any]:
     """Read one flow's values.
 
+    A file may say `base = "paper"` and hold nothing but what differs from that profile.
+
     Args:
         profile: Name of a profile that comes with the project, or a path to a TOML file.
         section: The flow: `curate`, `finetune`, `evaluate`, `reproduce` or `train_pocket`.
 
     Raises:
-        ValueError: If there is no such profile or it says nothing of that flow.
+        ValueError: If there is no such profile, it says nothing of that flow, it is no TOML, or
+            its base is none of those that come with the project.
     """
     if profile in profile_names():
         text = resources.files(__name__).joinpath(profile + _SUFFIX).read_text("utf-8")
@@ -34,7 +37,18 @@ def load_profile(profile: str, section: str) -> dict[str, Any]:
             f"profile {profile!r} is neither one of {', '.join(profile_names())} nor the path of"
             f" a {_SUFFIX} file"
         )
-    values = tomllib.loads(text)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"profile {profile!r} is no TOML: {error}") from error
+    base = values.pop("base", None)
+    if base is not None:
+        if base not in profile_names():
+            raise ValueError(
+                f"profile {profile!r}: base is {base!r}, but not one of"
+                f" {', '.join(profile_names())}"
+            )
+        return merge_values(load_profile(base, section), values.get(section, {}))
     if section not in values:
         raise ValueError(f"profile {profile!r} has no section [{section}], but {sorted(values)}")
     return values[section]

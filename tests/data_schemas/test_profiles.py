@@ -128,6 +128,46 @@ def test_profile_may_be_a_file_of_the_users_own(tmp_path):
     assert load_profile(str(path), "finetune") == {"num_steps": 7}
 
 
+def test_profile_of_ones_own_holds_what_differs_from_its_base(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "paper"\n[curate.mask]\nbox_threshold = 0.3\n')
+    mine, paper = (CurateConfig.load(profile) for profile in (str(path), "paper"))
+    assert mine.mask.box_threshold == 0.3
+    changed = {"profile": paper.profile, "mask": paper.mask}
+    assert mine.model_copy(update=changed) == paper
+    assert mine.mask.model_copy(update={"box_threshold": paper.mask.box_threshold}) == paper.mask
+    # What the file says nothing of is all its base's.
+    assert load_profile(str(path), "finetune") == load_profile("paper", "finetune")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('base = "papr"', "base is 'papr', but not one of paper, pocket"),
+        ("base = [", "is no TOML"),
+    ],
+)
+def test_profile_that_cannot_be_read_is_refused(text, message, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ValidationError, match=message):
+        FinetuneConfig(profile=str(path))
+
+
+@pytest.mark.parametrize(("field", "name"), [("multigen", "ade20k"), ("quality", "flickr30k")])
+def test_set_of_a_profile_is_left_out_by_null(field, name):
+    paper = EvaluateConfig.load("paper")
+    config = EvaluateConfig.load("paper", **{field: {name: None}})
+    others = {key: own for key, own in getattr(paper, field).items() if key != name}
+    assert getattr(config, field) == others
+    assert others
+    with pytest.raises(ValidationError, match=f"{field} is a benchmark to run, but has no set"):
+        EvaluateConfig.load("paper", **{field: dict.fromkeys(getattr(paper, field))})
+    EvaluateConfig.load(
+        "paper", benchmarks=["visor"], **{field: dict.fromkeys(getattr(paper, field))}
+    )
+
+
 def test_form_of_a_flow_asks_for_nothing_that_the_profile_has():
     assert '"required"' not in json.dumps(ReproduceConfig.model_json_schema())
 

@@ -146,6 +146,7 @@ def test_released_detections_of_too_few_images_are_refused(tmp_path, capsys):
         (["inspect"], "say which: part of a key"),
         (["evaluate", "pocket:stable_diffusion"], "expected LABEL=MODEL"),
         (["compare", "a=x"], "compare takes two models"),
+        (["evaluate", "a=x", "--config", '{"models": []}'], "LABEL=MODEL or as JSON, not both"),
         (["finetune"], "required: dataset"),
         (["score-released"], "required: --prompts, --detections"),
         (["tune"], "invalid choice: 'tune'"),

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 
 from tests.conftest import ROOT
 from tests.local_servers import free_port
@@ -51,10 +53,15 @@ def wait_for(what: Callable[[], object]) -> None:
         time.sleep(0.3)
 
 
+def send(environment: dict[str, str], method: Any, path: str, body: dict | None = None) -> Any:
+    """What the server answers. A busy one says 503, and Prefect's client then asks again."""
+    with SyncPrefectClient(environment["PREFECT_API_URL"]) as client:
+        answer = client.request(method, path, json=body)
+        return answer.json() if answer.content else None
+
+
 def ask(environment: dict[str, str], path: str) -> list[dict]:
-    answer = httpx.post(f"{environment['PREFECT_API_URL']}/{path}/filter", json={}, timeout=30)
-    answer.raise_for_status()
-    return answer.json()
+    return send(environment, "POST", f"/{path}/filter", {})
 
 
 def is_up(environment: dict[str, str]) -> bool:
@@ -98,12 +105,13 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
     assert scheduled
     assert not any(s["active"] for d in scheduled for s in d["schedules"])
     switched = scheduled[0]
-    httpx.patch(
-        f"{environment['PREFECT_API_URL']}/deployments/{switched['id']}/schedules/"
-        f"{switched['schedules'][0]['id']}",
-        json={"active": True},
-        timeout=30,
-    ).raise_for_status()
+    schedule = switched["schedules"][0]["id"]
+    send(
+        environment,
+        "PATCH",
+        f"/deployments/{switched['id']}/schedules/{schedule}",
+        {"active": True},
+    )
 
     worker = program(home, "worker")
     assert worker is not None
@@ -138,23 +146,22 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
 
 @pytest.mark.timeout(900)
 def test_a_schedule_fires_and_finds_nothing_to_do(environment: dict[str, str]):
-    api = environment["PREFECT_API_URL"]
     assert run("serve", environment).returncode == 0
     for automation in ask(environment, "automations"):
         if "curate what was registered" in automation["name"]:  # as a person switches it off
-            url = f"{api}/automations/{automation['id']}"
-            httpx.patch(url, json={"enabled": False}, timeout=30).raise_for_status()
-    found = httpx.get(f"{api}/deployments/name/register-captions/pocket", timeout=30).json()
+            send(environment, "PATCH", f"/automations/{automation['id']}", {"enabled": False})
+    found = send(environment, "GET", "/deployments/name/register-captions/pocket")
     captions = {"kind": "pocket", "seed": 5, "num_images": 12, "num_damaged": 0}
-    httpx.patch(
-        f"{api}/deployments/{found['id']}/schedules/{found['schedules'][0]['id']}",
-        json={
+    send(
+        environment,
+        "PATCH",
+        f"/deployments/{found['id']}/schedules/{found['schedules'][0]['id']}",
+        {
             "active": True,
             "schedule": {"interval": 15},
             "parameters": {"config": {"profile": "pocket", "source": captions}},
         },
-        timeout=30,
-    ).raise_for_status()
+    )
 
     def completed() -> list[dict]:
         runs = [r for r in ask(environment, "flow_runs") if r["state_type"] == "COMPLETED"]
