@@ -130,7 +130,8 @@ def _run(options: argparse.Namespace) -> None:
             with local_server():
                 from flows.finetune import finetune
 
-                print_model(finetune(options.dataset, training, options.label), options.label)
+                stored = finetune(options.dataset, training, options.label)
+                print_model(stored, options.label, training.base_model)
         case "register-captions":
             arrived = CurateConfig.model_validate(values)
             with local_server():

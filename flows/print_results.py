@@ -81,10 +81,11 @@ def print_set(made: "CuratedSet") -> None:
     print(f"data set  {made.dataset}")
 
 
-def print_model(stored: "Input", label: str) -> None:
-    """Where a model lies, and what to do with it."""
+def print_model(stored: "Input", label: str, base_model: str) -> None:
+    """Where a model lies, and how it is held to the one that it was made from."""
+    models = (f"base={base_model}", f"{label}={stored.key}")
     print(f"\nmodel     {stored.key}  {label}")
-    print(f"scores    python -m flows evaluate {quote(f'{label}={stored.key}')}")
+    print(f"scores    python -m flows evaluate {' '.join(map(quote, models))}")
 
 
 def print_inspection(found: "Inspection") -> None:
