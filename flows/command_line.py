@@ -109,6 +109,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if getattr(options, "models", None) and {"models", "a", "b"} & options.config.keys():
         own[options.command].error("give models as LABEL=MODEL or as JSON, not both")
     options.values = _values(options)
+    if options.command in ("evaluate", "compare") and not {"models", "a", "b"} & set(
+        options.values
+    ):
+        own[options.command].error("say which models, as LABEL=MODEL; --help tells more")
     if options.command == "inspect" and not options.values.get("sample"):
         own["inspect"].error("say which: part of a key, of an image's path, or of a caption")
     return options

@@ -72,7 +72,7 @@ def test_profile_that_is_not_there_is_named_with_those_that_are(capsys):
 @pytest.mark.parametrize(
     ("flow", "config", "message"),
     [
-        ("evaluate", {}, "models: Field required"),
+        ("evaluate", {"models": []}, "models: List should have at least 1 item"),
         ("compare", {"a": {"label": "base", "name": "x"}}, "b: Field required"),
         (
             "compare",
@@ -146,6 +146,8 @@ def test_released_detections_of_too_few_images_are_refused(tmp_path, capsys):
         (["inspect"], "say which: part of a key"),
         (["evaluate", "pocket:stable_diffusion"], "expected LABEL=MODEL"),
         (["compare", "a=x"], "compare takes two models"),
+        (["compare"], "say which models, as LABEL=MODEL"),
+        (["evaluate"], "say which models, as LABEL=MODEL"),
         (["evaluate", "a=x", "--config", '{"models": []}'], "LABEL=MODEL or as JSON, not both"),
         (["finetune"], "required: dataset"),
         (["score-released"], "required: --prompts, --detections"),
