@@ -124,15 +124,13 @@ class Held:
 
 def find_deployment(own: OwnPrefect, name: str) -> str:
     """The id of a deployment, "flow/name"."""
-    found = httpx.get(f"{own.api}/deployments/name/{name}", timeout=60)
-    found.raise_for_status()
-    return found.json()["id"]
+    return own.ask("GET", f"deployments/name/{name}")["id"]
 
 
 def lift_limit(own: OwnPrefect, deployment: str) -> None:
     """Let a deployment run although a run of it that is dead is still taken for alive."""
-    path = f"{own.api}/deployments/{find_deployment(own, deployment)}"
-    httpx.patch(path, json={"concurrency_limit": None}, timeout=60).raise_for_status()
+    path = f"deployments/{find_deployment(own, deployment)}"
+    own.ask("PATCH", path, {"concurrency_limit": None})
 
 
 def start_run(own: OwnPrefect, deployment: str, config: dict[str, Any], store: Path) -> Run:

@@ -105,6 +105,10 @@ class OwnPrefect:
             return False
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Ask the server with a body, again if it is busy."""
+        return self.ask("POST", path, body)
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask the server, again if it is busy.
 
         Raises:
@@ -113,7 +117,7 @@ class OwnPrefect:
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:
-                answer = httpx.post(f"{self.api}/{path}", json=body, timeout=60)
+                answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=60)
                 answer.raise_for_status()
                 return answer.json() if answer.content else None
             except httpx.HTTPError as error:

@@ -22,7 +22,7 @@ def ui_url() -> str:
 def is_running() -> bool:
     """Whether a server answers at the API's address."""
     try:
-        return httpx.get(f"{get_current_settings().api.url}/health", timeout=2).is_success
+        return httpx.get(f"{get_current_settings().api.url}/health", timeout=15).is_success
     except httpx.HTTPError:
         return False
 

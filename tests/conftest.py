@@ -1,13 +1,25 @@
 """Fixtures of all tests."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# Results of other processes, and of runs of a person in this checkout, have equal keys. Read by
+# Prefect when it is first imported, and by processes that tests start.
+_RESULTS = tempfile.TemporaryDirectory(prefix="prefect-results-")
+os.environ["PREFECT_LOCAL_STORAGE_PATH"] = _RESULTS.name
+
+# Examples take as long as the machine is busy. Each run of the suite has the same ones.
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "tokencompose_core/pocket/models"

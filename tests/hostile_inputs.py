@@ -245,7 +245,7 @@ def hostile_source(folder: Path) -> dict[str, Any]:
         "image_limits": {
             "url_schemes": ["memory", "silent"],
             "max_bytes": 100_000,
-            "timeout_seconds": 0.5,
+            "timeout_seconds": 3.0,
             "num_retries": 0,
         },
     }

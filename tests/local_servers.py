@@ -50,6 +50,12 @@ class QuietAnswers:
         pass
 
 
+class _PatientServer(ThreadingHTTPServer):
+    """Has all who connect at once wait, and lets none try again a second later."""
+
+    request_queue_size = 128
+
+
 @contextmanager
 def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     """Run a server in a thread.
@@ -57,7 +63,7 @@ def http_server(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
     Yields:
         Its port.
     """
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    running = _PatientServer(("127.0.0.1", 0), handler)
     running.handle_error = lambda *_: None  # clients that leave early are what is tested
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield running.server_port

@@ -84,8 +84,13 @@ class Site:
         self.page.screenshot(path=path, type="jpeg", quality=70, full_page=full)
 
     def note(self, message) -> None:
-        """Keep an error of a page's console, unless it is one of the UI's own."""
+        """Keep an error of a page's console, unless it is one of the UI's own.
+
+        A busy server answers 503, and the UI asks again.
+        """
         address = message.location.get("url", "")
+        if "status of 503" in message.text:
+            return
         if message.type == "error" and not any(part in address for part in _NOT_OURS):
             self.problems.append(f"{message.text} ({address})")
 

@@ -39,7 +39,7 @@ def table(key: str) -> list[dict]:
             found = await client.read_artifacts(
                 artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
             )
-        return json.loads(found[-1].data)
+        return json.loads(max(found, key=lambda one: one.created).data)
 
     return asyncio.run(read())
 

@@ -122,6 +122,7 @@ def test_store_and_results_on_s3_have_the_same_shards(
             "TOKENCOMPOSE_CACHE": str(tmp_path / "cache"),
             "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": "remote-file-system/results-on-s3",
             "PREFECT_HOME": str(tmp_path / "prefect"),
+            "PREFECT_LOCAL_STORAGE_PATH": str(tmp_path / "prefect/storage"),
         }
         ended = end(start_curate(config, settings, times=2))
         assert ended.code == 0, ended.errors[-3000:]
@@ -145,6 +146,7 @@ def test_prefect_server_on_postgres_has_the_same_shards(
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_SERVER_API_PORT": str(port),
             "PREFECT_HOME": str(tmp_path / "prefect"),
+            "PREFECT_LOCAL_STORAGE_PATH": str(tmp_path / "prefect/storage"),
             "TOKENCOMPOSE_STORE": str(tmp_path / "store"),
         }
         command = [sys.executable, "-m", "prefect", "server", "start"]

@@ -42,6 +42,7 @@ def test_import_asks_for_the_masks_and_knows_no_profile(capsys):
     assert lines == ["masks_dir: Field required", "profile: Extra inputs are not permitted"]
 
 
+@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
     ("flow", "config"),
     [
@@ -185,6 +186,7 @@ def test_each_command_says_what_it_takes(command, capsys):
     assert f"usage: python -m flows {command}" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_finetune_of_an_unknown_data_set_is_refused(capsys, store_dir):
     assert main(["finetune", "dataset-v1-0", "--config", '{"num_steps": 3}']) == 1
     assert "dataset-v1-0" in capsys.readouterr().err

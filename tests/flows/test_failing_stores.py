@@ -66,7 +66,7 @@ def test_full_disk_stops_the_stage_and_what_was_stored_stays(
     assert len(stored) == 2
     # The server writes records a little later, in any order.
     wanted = ["Completed", "Completed", "Failed"]
-    wait_until(lambda: states_of_tasks(state) == wanted, 30, "records")
+    wait_until(lambda: states_of_tasks(state) == wanted, 180, "records")
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     assert run_numbers().result() == ["Cached", "Cached", "Completed"]
     again = [path.parent.stat().st_ino for path in small_disk.glob("store/*/manifest.json")]
@@ -89,7 +89,7 @@ def test_lost_connection_to_an_object_store_fails_the_flow_and_the_next_run_goes
             state.result()
         # The third one may have begun before the second one's end was seen; no other has.
         few, more = ["Completed", "Failed"], ["Completed", "Failed", "Failed"]
-        wait_until(lambda: states_of_tasks(state) in (few, more), 30, "records")
+        wait_until(lambda: states_of_tasks(state) in (few, more), 180, "records")
         BEFORE.clear()
         s3.gate.open()
         assert run_numbers(5).result() == ["Cached", *["Completed"] * 4]

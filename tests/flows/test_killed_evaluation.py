@@ -66,6 +66,7 @@ def in_order(store: Path) -> list[str]:
     return list(last)[::-1]
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("case", CASES)
 def test_evaluation_killed_in_each_stage_goes_on_to_the_same_tables(
     case: str, tmp_path: Path

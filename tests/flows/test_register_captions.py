@@ -98,7 +98,7 @@ def test_a_set_is_announced_once_and_curate_gets_it(
     # Two events, two runs: the known set started none.
     assert len(runs_of(server, "curate", len(before) + 2)) == len(before) + 2
     # The server writes events some seconds after its automations have seen them.
-    wait_until(lambda: count_events(server, "drawn") >= 2, 30, "the events")
+    wait_until(lambda: count_events(server, "drawn") >= 2, 180, "the events")
     assert count_events(server, "drawn") == 2
 
 

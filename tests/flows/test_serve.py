@@ -17,7 +17,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from tests.conftest import ROOT
 from tests.local_servers import free_port
 
-_SECONDS = 180
+_SECONDS = 600
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def program(home: Path, name: str) -> psutil.Process | None:
     return None
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: dict[str, str]):
     home = Path(environment["PREFECT_HOME"])
     first = run("serve", environment)
@@ -144,7 +144,7 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
     assert run("serve", environment).returncode == 0  # and it can be started again
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_schedule_fires_and_finds_nothing_to_do(environment: dict[str, str]):
     assert run("serve", environment).returncode == 0
     for automation in ask(environment, "automations"):
@@ -171,7 +171,7 @@ def test_a_schedule_fires_and_finds_nothing_to_do(environment: dict[str, str]):
     first, second = completed()[:2]
     assert first["auto_scheduled"]
     assert second["auto_scheduled"]
-    assert second["total_run_time"] < 10
+    assert second["total_run_time"] < 60  # one or two seconds where nothing else runs
 
     def states() -> list[str]:
         tasks = ask(environment, "task_runs")

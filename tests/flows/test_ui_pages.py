@@ -69,6 +69,7 @@ def served(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     own = {
         **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT")},
         "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_LOCAL_STORAGE_PATH": str(folder / "prefect/storage"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_SERVER_API_PORT": str(port),
         "TOKENCOMPOSE_STORE": str(drawn.store_dir),

@@ -23,7 +23,7 @@ from tokencompose_core.selection.fetch_images import (
     forget_unusable,
 )
 
-LIMITS = FetchLimits(("memory", "file", "hang", "flaky", "endless"), 1000, 0.3, 1)
+LIMITS = FetchLimits(("memory", "file", "hang", "flaky", "endless"), 1000, 2.0, 1)
 
 
 class HangingFileSystem(MemoryFileSystem):
@@ -100,19 +100,19 @@ def test_each_failure_has_its_reason(tmp_path):
     assert refused("flaky://never.jpg", tmp_path) == reason.IMAGE_NOT_FETCHED
     begin = time.monotonic()
     assert refused("hang://a.jpg", tmp_path) == reason.IMAGE_TIMEOUT
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
 
 
 def test_failure_is_tried_again_within_a_run_and_in_the_next(tmp_path):
     assert fetch("flaky://a.jpg", tmp_path) == b"at last"
     assert FlakyFileSystem.asked == {"flaky://a.jpg": 2}
-    once = FetchLimits(LIMITS.url_schemes, 1000, 0.3, 0)
+    once = FetchLimits(LIMITS.url_schemes, 1000, 10.0, 0)
     assert refused("flaky://b.jpg", tmp_path, once) == RejectionReason.IMAGE_NOT_FETCHED
     assert fetch("flaky://b.jpg", tmp_path, once) == b"at last"
 
 
 def test_image_that_arrives_changes_the_digest(tmp_path):
-    once = FetchLimits(LIMITS.url_schemes, 1000, 0.3, 0)
+    once = FetchLimits(LIMITS.url_schemes, 1000, 10.0, 0)
     candidates = [Candidate("k", "flaky://c.jpg", ["A cat."])]
     fetch_images(["flaky://c.jpg"], tmp_path, once)
     before = digest_candidates(candidates, [], tmp_path)
@@ -202,8 +202,8 @@ def test_interrupted_run_waits_for_no_server_and_for_no_next_attempt(tmp_path, u
     interrupt = threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT))  # what Ctrl-C does
     # Processes that a shell starts in the background ignore this signal unless they ask for it.
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    interrupt.start()
     begin = time.monotonic()
+    interrupt.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             fetch_images([f"{url}?{number}" for number in range(200)], tmp_path, limits)

@@ -20,7 +20,7 @@ from tokencompose_core.selection.fetch_images import (
 
 pytest.importorskip("aiohttp", reason="fsspec reads http with it")
 
-LIMITS = FetchLimits(("http",), 1000, 1.0, num_retries=1, private_hosts=("127.0.0.1",))
+LIMITS = FetchLimits(("http",), 1000, 3.0, num_retries=1, private_hosts=("127.0.0.1",))
 IMAGE = b"\x89PNG whatever"
 
 
@@ -108,7 +108,7 @@ def test_each_answer_has_its_end(server, tmp_path):
     }
     begin = time.monotonic()
     assert fetch([f"{server}/{name}" for name in expected], tmp_path) == expected
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 40
     asked = {name: Handler.asked[f"/{name}"] for name in expected}
     # Tried again: what may pass. Not: what the server is sure of, and what is too large.
     assert asked["flaky.jpg"] == asked["broken.jpg"] == asked["hang.jpg"] == 2
@@ -122,7 +122,10 @@ def test_server_that_is_not_there_costs_its_images_only(server, tmp_path):
     urls = ["http://127.0.0.1:9/a.jpg", f"{server}/good.jpg", "http://no.invalid/b.jpg"]
     found = fetch(urls, tmp_path)
     assert found["good.jpg"] == IMAGE
-    assert found["a.jpg"] == found["b.jpg"] == RejectionReason.IMAGE_NOT_FETCHED
+    assert found["a.jpg"] == RejectionReason.IMAGE_NOT_FETCHED
+    # A machine without a network may wait for its name server instead.
+    reasons = {RejectionReason.IMAGE_NOT_FETCHED, RejectionReason.IMAGE_TIMEOUT}
+    assert found["b.jpg"] in reasons
 
 
 def test_many_images_are_copied(server, tmp_path):

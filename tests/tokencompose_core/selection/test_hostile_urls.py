@@ -19,7 +19,7 @@ from tokencompose_core.selection.guarded_client import AddressError, GuardedClie
 
 pytest.importorskip("aiohttp", reason="fsspec reads http with it")
 
-LIMITS = FetchLimits(("http",), max_bytes=1000, timeout_seconds=2.0, num_retries=0)
+LIMITS = FetchLimits(("http",), max_bytes=1000, timeout_seconds=10.0, num_retries=0)
 BOMB = gzip.compress(bytes(200_000_000), compresslevel=1)
 
 

@@ -180,6 +180,6 @@ def test_two_processes_share_a_cache(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
         assert process.exitcode == 0
     assert len(noted(cache)) == 200

@@ -151,7 +151,7 @@ from tokencompose_core.store.survey import list_keys
 store = Store(sys.argv[1])
 print("ready", flush=True)
 for key in list_keys(store):
-    removal.remove_entries(store, [key], lambda: time.sleep(0.002) or ())
+    removal.remove_entries(store, [key], lambda: time.sleep(0.02) or ())
 """
 
 
