@@ -231,8 +231,9 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
         stored: list[Manifest | None] = []
         futures = []
         for spec in specs:
-            stored.append(store.find(spec.key))
-            task = work.with_options(refresh_cache=stored[-1] is None)
+            found = store.find(spec.key)
+            stored.append(found)
+            task = work.with_options(refresh_cache=found is None)
             futures.append(task.submit(spec.model_copy(update={"flow_store": store_url()})))
         with Progress(specs[0].stage, len(specs), "partitions") as progress:
             for future, found in zip(futures, stored, strict=True):

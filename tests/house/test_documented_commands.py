@@ -37,7 +37,7 @@ CONFIGS: dict[str, Any] = {
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # With what it takes: the name of a command alone is a mention of it.
 _INLINE = re.compile(r"`(?:\.venv/bin/)?python -m flows ([^\s`]+ [^`]+)`")
-_COMMAND = re.compile(r"^(?:\$ )?\.venv/bin/python -m flows (.*)", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"^(?:\$ )?\.venv/bin/python -m flows (.*)")
 
 
 def commands_of(text: str) -> Iterator[str]:
