@@ -25,9 +25,29 @@ def load_profile(profile: str, section: str) -> dict[str, Any]:
         section: The flow: `curate`, `finetune`, `evaluate`, `reproduce` or `train_pocket`.
 
     Raises:
-        ValueError: If there is no such profile, it says nothing of that flow, it is no TOML, or
-            its base is none of those that come with the project.
+        ValueError: If there is no such profile, it says nothing of that flow, it is no TOML, its
+            base is none of those that come with the project, or lacks a section that it has.
     """
+    values = _read(profile)
+    base = values.pop("base", None)
+    if base is not None:
+        if base not in profile_names():
+            raise ValueError(
+                f"profile {profile!r}: base is {base!r}, but not one of"
+                f" {', '.join(profile_names())}"
+            )
+        sections = _read(base)
+        if unknown := sorted(values.keys() - sections.keys()):
+            raise ValueError(
+                f"profile {profile!r} has sections {unknown}, but its base has {sorted(sections)}"
+            )
+        values = merge_values(sections, values)
+    if section not in values:
+        raise ValueError(f"profile {profile!r} has no section [{section}], but {sorted(values)}")
+    return values[section]
+
+
+def _read(profile: str) -> dict[str, Any]:
     if profile in profile_names():
         text = resources.files(__name__).joinpath(profile + _SUFFIX).read_text("utf-8")
     elif profile.endswith(_SUFFIX) and Path(profile).is_file():
@@ -38,20 +58,9 @@ def load_profile(profile: str, section: str) -> dict[str, Any]:
             f" a {_SUFFIX} file"
         )
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"profile {profile!r} is no TOML: {error}") from error
-    base = values.pop("base", None)
-    if base is not None:
-        if base not in profile_names():
-            raise ValueError(
-                f"profile {profile!r}: base is {base!r}, but not one of"
-                f" {', '.join(profile_names())}"
-            )
-        return merge_values(load_profile(base, section), values.get(section, {}))
-    if section not in values:
-        raise ValueError(f"profile {profile!r} has no section [{section}], but {sorted(values)}")
-    return values[section]
 
 
 def merge_values(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,6 +145,7 @@ def test_profile_of_ones_own_holds_what_differs_from_its_base(tmp_path):
     [
         ('base = "papr"', "base is 'papr', but not one of paper, pocket"),
         ("base = [", "is no TOML"),
+        ('base = "paper"\n[curat]\nx = 1', r"has sections \['curat'\], but its base has"),
     ],
 )
 def test_profile_that_cannot_be_read_is_refused(text, message, tmp_path):
