@@ -1,6 +1,8 @@
 """Nothing is left on the CPU by what computes elsewhere, and it gives what it gives on the CPU."""
 
+import os
 from collections.abc import Iterator
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -188,6 +190,19 @@ def test_boxes_and_masks(package, scenes, device, tmp_path):
     here, there = found("cpu"), found(device)
     assert any(counts for phrases in here for *_, counts in phrases)
     assert here == there
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="a single core loads one batch at a time")
+def test_several_batches_are_loaded_at_once(scenes, device):
+    together = Barrier(2, timeout=60)  # broken, if nobody else comes
+
+    def load_image(index: int):
+        together.wait()
+        return scenes[index].image
+
+    clip = load_clip(MODELS / "clip", "", device=device)
+    scored = score_captions(clip, load_image, [["a cat"]] * 4, batch_size=1)
+    assert len([*scored]) == 4
 
 
 @pytest.mark.parametrize("architecture", ["owlv2", "owlvit"])

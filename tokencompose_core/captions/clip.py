@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tokencompose_core.checkpoints.check_folder import check_folder
-from tokencompose_core.store.read_ahead import read_ahead
+from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,13 @@ def score_captions(
 ) -> Iterator[ScoredImage | None]:
     """Cosine similarity of each image with each of its captions.
 
-    While the model works on a batch, the next one is loaded and resized; no more than these two are
-    in memory.
+    While the model works on a batch, the next one is loaded and resized, beside a GPU the next few;
+    no more than these are in memory.
 
     Args:
         clip: A loaded CLIP.
         load_image: Gives the image of an index in RGB, or None if it has none, and is called in
-            another thread.
+            other threads.
         captions: For every image its candidates, at least one.
         batch_size: Images, and captions, that go through the model at once.
 
@@ -127,7 +127,8 @@ def score_captions(
         range(start, min(start + batch_size, len(captions)))
         for start in range(0, len(captions), batch_size)
     ]
-    for batch, prepared in zip(batches, read_ahead(prepare, batches), strict=True):
+    ahead = read_ahead(prepare, batches, num_threads=loaders_beside(clip.device))
+    for batch, prepared in zip(batches, ahead, strict=True):
         kept = [index for index, own in zip(batch, prepared, strict=True) if own]
         pixels = [own[1] for own in prepared if own]
         scores = iter(_score(clip, pixels, [captions[index] for index in kept], batch_size))
