@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from data_schemas.configs.quality_config import ClipModel, InceptionExtractor, QualityConfig
 from tasks.devices import Device, resolve_device
-from tokencompose_core.checkpoints.locate import identity, locate, require
+from tokencompose_core.checkpoints.locate import clip_identity, identity, locate, require
 
 if TYPE_CHECKING:
     from tokencompose_core.captions.clip import Clip
@@ -65,7 +65,7 @@ def weights_identity(extractor: InceptionExtractor | ClipModel) -> str:
     """What stands for the weights in keys and results."""
     if isinstance(extractor, InceptionExtractor):
         return identity(extractor.weights)
-    return identity(extractor.model, extractor.pretrained)
+    return clip_identity(extractor.model, extractor.pretrained)
 
 
 def load_extractor(settings: QualityConfig, device: Device) -> "Extractor":

@@ -199,7 +199,7 @@ class RankConfig(Settings):
 
     model: Annotated[str, Field(description="open_clip model name, or pocket:clip, or a folder.")]
     pretrained: Annotated[
-        str, Field(description="open_clip tag of the weights; empty for a folder.")
+        str, Field(description="open_clip tag of the weights, or their file; empty for a folder.")
     ]
     batch_size: Count
 

@@ -71,7 +71,9 @@ def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Cli
 
     Args:
         model: Folder with `open_clip_config.json` and weights, or a name of open_clip's.
-        pretrained: Tag of the weights, for a name; left out for a folder.
+        pretrained: Tag of the weights or their file, for a name; left out for a folder. Weights of
+            a tag that were trained with QuickGELU, OpenAI's, get it whatever the name says;
+            open_clip itself would only warn.
         device: Where to put the model.
 
     Raises:
@@ -79,8 +81,12 @@ def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Cli
     """
     check_folder(model)
     name = f"local-dir:{model}" if isinstance(model, Path) else model
+    tagged = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained) if pretrained else {}
     network, preprocess = open_clip.create_model_from_pretrained(
-        name, pretrained=pretrained or None, device=device
+        name,
+        pretrained=pretrained or None,
+        device=device,
+        force_quick_gelu=bool(tagged.get("quick_gelu")),
     )
     # Their configs may name a tokenizer of transformers, and options for it.
     described = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
