@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from data_schemas.configs.flow_config import Count, FlowConfig, Settings, Share
+from data_schemas.configs.flow_config import Count, Device, FlowConfig, Settings, Share
 from data_schemas.configs.mask_config import MaskConfig
 
 CaptionSetName = Annotated[
@@ -16,8 +16,8 @@ class PocketSource(Settings):
     """Scenes that the project draws itself, in COCO's and VSR's formats."""
 
     kind: Literal["pocket"]
-    seed: int
-    num_images: Annotated[int, Field(ge=8)]
+    seed: Annotated[int, Field(description="Draws the scenes.")]
+    num_images: Annotated[int, Field(ge=8, description="Scenes of all COCO folders together.")]
     num_damaged: Annotated[int, Field(ge=0, description="Bad images and captions put among them.")]
 
 
@@ -106,7 +106,11 @@ _IMAGES_DIR = (
     " it."
 )
 ImagesDir = Annotated[str, Field(description=_IMAGES_DIR)]
-Paths = Annotated[list[str], Field(min_length=1)]
+Paths = Annotated[list[str], Field(min_length=1, description="Files, one or more.")]
+_IMAGE = "Name of the column or field with the image: its path, or URL"
+_CAPTION = "Name of the column or field with the caption, or a list of captions."
+ImageColumn = Annotated[str, Field(description=f"{_IMAGE}.")]
+CaptionColumn = Annotated[str, Field(description=_CAPTION)]
 
 
 class CocoCaptionsSource(_OwnSource):
@@ -127,8 +131,8 @@ class JsonSource(_TableSource):
     kind: Literal["json"]
     paths: Paths
     images_dir: ImagesDir
-    image_column: str = "img_path"
-    caption_column: str = "caption"
+    image_column: ImageColumn = "img_path"
+    caption_column: CaptionColumn = "caption"
 
 
 class CsvSource(_TableSource):
@@ -137,9 +141,11 @@ class CsvSource(_TableSource):
     kind: Literal["csv"]
     paths: Paths
     images_dir: ImagesDir
-    image_column: str
-    caption_column: str
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    image_column: ImageColumn
+    caption_column: Annotated[str, Field(description="Name of the column with the caption.")]
+    delimiter: Annotated[
+        str, Field(min_length=1, max_length=1, description="Between the values of a row.")
+    ] = ","
 
 
 class ParquetSource(_TableSource):
@@ -148,8 +154,8 @@ class ParquetSource(_TableSource):
     kind: Literal["parquet"]
     paths: Paths
     images_dir: ImagesDir
-    image_column: str
-    caption_column: str
+    image_column: Annotated[str, Field(description=f"{_IMAGE}, or its bytes.")]
+    caption_column: CaptionColumn
 
 
 class ImageFolderSource(_TableSource):
@@ -157,8 +163,8 @@ class ImageFolderSource(_TableSource):
 
     kind: Literal["image_folder"]
     images_dir: Annotated[str, Field(description="The folder, with metadata.jsonl in it.")]
-    image_column: str = "file_name"
-    caption_column: str = "text"
+    image_column: ImageColumn = "file_name"
+    caption_column: CaptionColumn = "text"
 
 
 class WebdatasetSource(_OwnSource):
@@ -201,7 +207,7 @@ class RankConfig(Settings):
     pretrained: Annotated[
         str, Field(description="open_clip tag of the weights, or their file; empty for a folder.")
     ]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(description="Images, and captions, that it sees at once.")]
 
 
 StopNoun = Annotated[str, StringConstraints(to_lower=True, strip_whitespace=True, min_length=1)]
@@ -211,7 +217,9 @@ class ParseConfig(Settings):
     """flair, which finds the nouns."""
 
     model: Annotated[str, Field(description="flair model name, or pocket:tagger, or a file.")]
-    noun_tags: Annotated[list[str], Field(min_length=1)]
+    noun_tags: Annotated[
+        list[str], Field(min_length=1, description="The tagger's tags of words that are nouns.")
+    ]
     stop_nouns: Annotated[
         list[StopNoun],
         Field(
@@ -219,7 +227,7 @@ class ParseConfig(Settings):
             " so that side leaves out side and left side, and keeps side dish."
         ),
     ]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(description="Captions tagged at once.")]
 
 
 class CardConfig(Settings):
@@ -250,4 +258,4 @@ class CurateConfig(FlowConfig):
     max_rejected_fraction: Annotated[
         Share, Field(description="A stage fails if more of its samples than this are left out.")
     ]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
