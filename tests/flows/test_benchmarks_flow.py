@@ -7,8 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.evaluation_records import ScoredImage
@@ -19,6 +21,7 @@ from tasks.benchmarks import list_benchmarks
 from tasks.model_under_test import ModelUnderTest
 from tasks.score_images import IMAGES_TABLE_NAME
 from tasks.stage import open_store
+from tests.shown_markdown import shown
 from tests.tiny_models import write_model
 from tokencompose_core.store.tables import read_table
 
@@ -33,15 +36,21 @@ SMALL = {
 BASE = ModelUnderTest(label="base", name="pocket:stable_diffusion")
 
 
-def table(key: str) -> list[dict]:
+def card(key: str) -> Artifact:
+    """The newest card of a key."""
+
     async def read():
         async with get_client() as client:
             found = await client.read_artifacts(
                 artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
             )
-        return json.loads(max(found, key=lambda one: one.created).data)
+        return max(found, key=lambda one: one.created)
 
     return asyncio.run(read())
+
+
+def table(key: str) -> list[dict]:
+    return json.loads(card(key).data)
 
 
 def test_both_kinds_are_scored_and_their_images_kept(store_dir):
@@ -58,6 +67,41 @@ def test_both_kinds_are_scored_and_their_images_kept(store_dir):
     assert 100 * sum(r.num_found == 2 for r in rows) / 6 == visor.result.object_accuracy.percent
     assert [row["prompts"] for row in table("visor")] == ["visor"]
     assert "MG5" in table("multigen")[0]
+
+
+def test_every_card_says_of_which_prompts_models_and_seed_its_figures_are(store_dir, tmp_path):
+    quality = {
+        "source": {"num_images": 24},
+        "num_pairs": 6,
+        "num_kid_subsets": 2,
+        "kid_subset_size": 4,
+        "allow_few_images": True,
+    }
+    config = EvaluateConfig.load(
+        benchmarks=["multigen", "visor", "quality", "clip_score", "latency"],
+        multigen={"pocket": {"num_images_per_prompt": 1, "prompts": {"num_prompts": 2}}},
+        visor={"num_prompts": 2, "num_images_per_prompt": 1},
+        quality={"pocket": quality},
+        latency={"num_images": 1, "num_warmup": 0},
+        sampler={"num_inference_steps": 1, "seed": 41},
+    )
+    model = ModelUnderTest(label="tiny |x|", name=str(write_model(tmp_path / "tiny", "sd1")))
+    evaluate([model], config)
+    digests = {one.name: one.digest[:12] for one in flow(list_benchmarks)(config)}
+    named = {
+        "multigen": ["multigen-pocket"],
+        "visor": ["visor"],
+        "quality": ["quality-pocket"],
+        "clip-score": [*digests],
+        "latency": [],
+    }
+    for key, benchmarks in named.items():
+        text = shown(card(key).description)
+        assert "seed 41" in text, key
+        assert f"Models: tiny |x| {model.identity[:19]}" in text, key
+        assert [name for name in digests if digests[name] in text] == benchmarks, key
+        assert ("a score above 0.175 counts" in text) == (key in ("multigen", "visor")), key
+    assert "Features: pocket CLIP, sha256:" in shown(card("quality").description)
 
 
 def test_two_models_side_by_side_on_one_page(store_dir, tmp_path):
