@@ -71,10 +71,10 @@ def compare_variants(
     order; prompts and noise of all images are the same anyway. A model that was not trained has one
     seed, which is held to each of the other's.
 
-    Var(b) of two or three seeds is known badly. Without an effect of the seed, 3 to 5 % of equal
-    variants seem to differ; if the seeds of a variant differ by 2 percentage points, 5 % with three
-    of them on 64 prompts and 8 % with two on 128; by 4 points, 10 % and 15 %. Of a single seed it
-    is not known at all, and the interval is that over prompts.
+    Var(b) of two or three seeds is known badly. Of variants that are equal, 4 % seem to differ if
+    the seed has no effect, by simulation. If seeds differ by 2 percentage points it is 6 % with
+    three of them on 64 prompts and 8 % with two on 128; by 4 points, 9 % and 15 %. Of a single seed
+    it is not known at all, and the interval is that over prompts.
 
     Args:
         counts: For every variant, of how many of their categories its images show something, with
