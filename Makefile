@@ -7,7 +7,7 @@ READY := .venv/.ready
 
 .PHONY: setup demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train \
 	bench-train-gpu bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
-	bench-evaluate bench-records bench-crashes bench-operate deploy lock format clean
+	bench-evaluate bench-evaluate-gpu bench-records bench-crashes bench-operate deploy lock format clean
 
 setup: $(READY)  ## Make the environment .venv from the lock file: 6 GB, once
 
@@ -72,6 +72,9 @@ bench-scale: $(READY)  ## Seconds and memory of caption sets of up to a million 
 
 bench-evaluate: $(READY)  ## Images a second from prompts to files, beside a plain loop and the limit
 	@$(BIN)/python benchmarks/evaluate.py
+
+bench-evaluate-gpu: $(READY)  ## The same on a GPU, with models of the published sizes
+	@$(BIN)/python benchmarks/evaluate.py --device cuda
 
 bench-records: $(READY)  ## Whether the server keeps every record of four busy flows, and what they cost
 	@$(BIN)/python benchmarks/task_records.py

@@ -6,7 +6,7 @@ On a CPU the pocket OWLv2 looks at images of 64 x 64 pixels, on a GPU one of the
 with random weights at images of 512 x 512, its vision tower in bfloat16. Three variants take turns
 in one process:
 
-ours    what the stage does, from PNG bytes to boxes with their rivals
+ours    what the stage does, from PNG bytes to a table of boxes with their rivals
 plain   one image at a time, as released: PNG bytes through transformers' slow processor, its model
         as it comes, and its post-processing; in the same precision
 limit   the forward passes of ours alone, with all pixels prepared and all texts encoded
@@ -38,9 +38,10 @@ from transformers import (
     Owlv2Processor,
 )
 
-from data_schemas.evaluation_records import LOWEST_SCORE
+from data_schemas.evaluation_records import LOWEST_SCORE, GeneratedImage
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.evaluation.detect import detect_categories, encode_queries
+from tokencompose_core.evaluation.detection_table import write_detections
 from tokencompose_core.evaluation.detectors import load_detector
 from tokencompose_core.evaluation.owlv2_pixels import owlv2_pixels
 from tokencompose_core.masking.precision import Precision, compute_in
@@ -61,16 +62,30 @@ class Case:
         self.device = torch.device(device)
         self.precision: Precision = "bfloat16" if on_gpu else "float32"
         self.batch_size = 8 if on_gpu else 32
+        self.table_path = folder / "detections.parquet"
+        model_dir = folder / "model" if on_gpu else require("pocket:owlv2")
         if on_gpu:
-            write_published_shape(folder)
-        self.detector = load_detector("owlv2", folder, device=device)
-        self.model = Owlv2ForObjectDetection.from_pretrained(folder).to(device).eval()
-        self.processor = Owlv2Processor.from_pretrained(folder, use_fast=False)
+            write_published_shape(model_dir)
+        self.detector = load_detector("owlv2", model_dir, device=device)
+        self.model = Owlv2ForObjectDetection.from_pretrained(model_dir).to(device).eval()
+        self.processor = Owlv2Processor.from_pretrained(model_dir, use_fast=False)
         side = 512 if on_gpu else 64
         scenes = draw_held_out(num_images, seed=94, square=True)
         self.files = [to_png(item.image.resize((side, side))) for item in scenes]
         rng = random.Random(94)
         self.asked = [rng.sample(VOCABULARY, 5) for _ in scenes]
+        self.rows = [
+            GeneratedImage(
+                image=f"{number}_0",
+                prompt_id=number,
+                round=0,
+                seed=number,
+                prompt="",
+                categories=names,
+                blanked=False,
+            )
+            for number, names in enumerate(self.asked)
+        ]
         pixels = self.detector.prepare(list(self.images()))
         self.batches = pixels.split(self.batch_size)
         self.texts = encode_queries(
@@ -118,7 +133,7 @@ def write_published_shape(folder: Path) -> None:
 
 
 def ours(case: Case) -> None:
-    """From files to boxes."""
+    """From files to a table of boxes."""
     found = detect_categories(
         case.detector,
         case.images(),
@@ -128,8 +143,7 @@ def ours(case: Case) -> None:
         batch_size=case.batch_size,
         precision=case.precision,
     )
-    for _ in found:
-        pass
+    write_detections(case.table_path, case.rows, found)
 
 
 @torch.inference_mode()
@@ -169,20 +183,9 @@ def print_detection_rates(device: str, num_images: int, num_rounds: int) -> None
         num_images: Images that each variant looks at in a round.
         num_rounds: How often each does so, besides one round to warm up.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) if device == "cuda" else require("pocket:owlv2")
-        case = Case(folder, device, num_images)
-    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    busy: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    names = list(VARIANTS)
-    for number in range(-1, num_rounds):
-        for name in names:
-            start, used = time.perf_counter(), time.process_time()
-            VARIANTS[name](case)
-            if number >= 0:
-                seconds[name].append(time.perf_counter() - start)
-                busy[name].append(time.process_time() - used)
-        names.reverse()
+    with tempfile.TemporaryDirectory() as folder:
+        case = Case(Path(folder), device, num_images)
+        seconds, busy = _measure(case, num_rounds)
     print(
         f"detection on {device}, {case.precision}: {num_images} images, batches of"
         f" {case.batch_size}, {num_rounds} rounds, {torch.get_num_threads()} threads of"
@@ -197,6 +200,22 @@ def print_detection_rates(device: str, num_images: int, num_rounds: int) -> None
             f"{min(busy['limit']) / min(busy[name]):7.2f}"
         )
     _print_preprocessing(case.device, case.files)
+
+
+def _measure(case: Case, num_rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of each variant round by round, by the clock and of processors."""
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    busy: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    names = list(VARIANTS)
+    for number in range(-1, num_rounds):
+        for name in names:
+            start, used = time.perf_counter(), time.process_time()
+            VARIANTS[name](case)
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - start)
+                busy[name].append(time.process_time() - used)
+        names.reverse()
+    return seconds, busy
 
 
 def _print_preprocessing(device: torch.device, files: Sequence[bytes]) -> None:

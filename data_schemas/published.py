@@ -29,6 +29,12 @@ class PublishedModel(BaseModel):
 NUM_OBJECTS = 5
 """Categories of each of the paper's MultiGen prompts."""
 
+ARCHITECTURES = {"multigen": "owlv2", "visor": "owlvit"}
+"""Whose detector each benchmark was published with."""
+
+DETECTION_THRESHOLD = 0.1
+"""A category counts above it."""
+
 PUBLISHED = (
     PublishedModel(
         label="Stable Diffusion 1.4",

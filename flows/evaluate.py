@@ -62,5 +62,5 @@ def evaluate(models: list[ModelUnderTest], config: EvaluateConfig = POCKET) -> E
         clip_scores=clip_scores,
         latencies=measure_latency(models, config) if "latency" in config.benchmarks else [],
     )
-    publish_evaluation(found)
+    publish_evaluation(found, models, benchmarks, config.sampler)
     return report_evaluation(models, benchmarks, found, config)

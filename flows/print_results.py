@@ -65,7 +65,10 @@ def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
 def print_ablation(made: "Ablation") -> None:
     """Scores of all variants and their differences, study by study."""
     for study, tables in made.tables.items():
-        print(f"\n{study}: MultiGen, percent, with 95 % intervals over prompts and training seeds")
+        print(
+            f"\n{study}: MultiGen, percent (deviation over training seeds) [95 % interval over"
+            " prompts and seeds]"
+        )
         for table in tables:
             widths = [max(map(len, column)) for column in zip(*table, strict=True)]
             print()

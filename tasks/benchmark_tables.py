@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from data_schemas.evaluation_records import ScoredImage
-from data_schemas.published import NUM_OBJECTS, PUBLISHED
+from data_schemas.published import ARCHITECTURES, DETECTION_THRESHOLD, NUM_OBJECTS, PUBLISHED
 from data_schemas.results import MultiGenResult, VisorResult
 from tasks.benchmarks import Benchmark
 from tasks.result_cells import AnyResult, result_cells
@@ -67,16 +67,25 @@ def score_table(benchmark: Benchmark, results: Mapping[str, AnyResult]) -> Table
 
 
 def published_cells(benchmark: Benchmark) -> dict[str, dict[str, str]]:
-    """Published figures of a benchmark by model and column; none for prompts of another kind."""
+    """Published figures of a benchmark by model and column.
+
+    None for prompts of another kind, or if another detector looks at their images or another score
+    counts: such a figure is not the paper's.
+    """
+    detector = benchmark.detector
+    if (
+        detector is None
+        or detector.architecture != ARCHITECTURES[benchmark.kind]
+        or detector.threshold != DETECTION_THRESHOLD
+    ):
+        return {}
     if benchmark.kind == "visor":
-        # Of its figures the paper has OA alone, by an OWL-ViT.
-        detector = benchmark.detector
-        same = detector is not None and detector.architecture == "owlvit"
-        if not same or not set(benchmark.vocabulary) <= set(list_categories("coco")):
+        # Of its figures the paper has OA alone.
+        if not set(benchmark.vocabulary) <= set(list_categories("coco")):
             return {}
-        return {model.label: {"OA": f"{model.object_accuracy:.1f}"} for model in PUBLISHED}
+        return {model.label: {"OA": f"{model.object_accuracy:.2f}"} for model in PUBLISHED}
     name = benchmark.name.removeprefix("multigen-")
-    if benchmark.kind != "multigen" or name not in PUBLISHED[0].multigen:
+    if name not in PUBLISHED[0].multigen:
         return {}
     if not set(benchmark.vocabulary) <= set(list_categories(name)) or any(
         len(prompt.categories) != NUM_OBJECTS for prompt in benchmark.prompts
@@ -84,7 +93,7 @@ def published_cells(benchmark: Benchmark) -> dict[str, dict[str, str]]:
         return {}
     return {
         model.label: {
-            f"MG{k}": f"{value:.1f} ({deviation:.1f})"
+            f"MG{k}": f"{value:.2f} ({deviation:.2f})"
             for k, (value, deviation) in model.multigen[name].items()
         }
         for model in PUBLISHED

@@ -20,6 +20,7 @@ _MOST_BYTES = 195_000
 _MOST_ROWS = 100
 _EXAMPLES_A_REASON = 10
 _MOST_EXAMPLES = 50
+_MOST_DESCRIBED = 4000
 _SHEETS = ("distributions.png", "sheet.jpg", "losses.png", "samples.jpg", "nouns.jpg", "layers.jpg")
 
 
@@ -102,6 +103,11 @@ def stage_card(outcomes: Sequence[Outcome], note: str = "") -> str:
         tail.append(f"And {len(outcomes) - _MOST_ROWS} more.")
     taken = sum(len(line.encode()) + 1 for line in (*head, *tail))
     return "\n".join([*head, *_pictures(outcomes, _MOST_BYTES - taken), *tail])
+
+
+def describe_card(what: str, *where_from: str) -> str:
+    """The text beside a table: what its figures are, and in a line each where they come from."""
+    return "\n\n".join([what, *(plain_text(line, most=_MOST_DESCRIBED) for line in where_from)])
 
 
 def picture(content: bytes, kind: str, alt: str) -> str:

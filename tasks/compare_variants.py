@@ -1,7 +1,7 @@
 """Stage `ablation`: the variants of a fine-tuning side by side."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
@@ -17,7 +17,10 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.evaluation_records import ScoredImage
 from data_schemas.manifest import Manifest
 from data_schemas.results import MultiGenResult
+from tasks.ablation_tables import NOTES, Table, difference_table, score_table
+from tasks.benchmarks import list_compositions
 from tasks.cards import close_stage
+from tasks.describe_evaluation import describe_benchmark, describe_sampling
 from tasks.links import link_to_report
 from tasks.markdown import plain_text, table
 from tasks.model_under_test import ModelUnderTest
@@ -26,19 +29,9 @@ from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import read_table
 
-Table = list[list[str]]
-"""Column names, then rows."""
-
 REPORT_NAME = "report.html"
 TABLES_NAME = "tables.json"
-NOTES = (
-    "MGk: share of images with at least k of the categories of their prompt, in percent; in"
-    " brackets the 95 % interval over prompts and training seeds (bootstrap; the same prompts and"
-    " noise for all). * marks a difference whose interval excludes zero.",
-    "Inside: share of the nouns' attention that falls inside their masks; it and the denoising loss"
-    " are measured on samples that were held out, as a mean over training seeds.",
-    "Paper: what it reports for Stable Diffusion 1.4 on its own prompts.",
-)
+_MOST_FOOT = 20_000  # characters; of some hundred models
 
 
 class Training(BaseModel):
@@ -75,9 +68,10 @@ class AblationSpec(Spec):
     """All variants of some studies on one set of prompts."""
 
     stage: ClassVar[str] = "ablation"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     title_text: str
+    foot: str
     num_objects: int
     studies: dict[str, list[VariantResult]]
 
@@ -85,6 +79,7 @@ class AblationSpec(Spec):
         """Models and scores, and what they are called."""
         return {
             "title": self.title_text,
+            "foot": self.foot,
             "num_objects": self.num_objects,
             "studies": {
                 name: [
@@ -177,12 +172,17 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
                 for variant in variants
             }
             tables[name] = [
-                _score_table(scores, published, facts),
-                _difference_table(scores, reference),
+                score_table(scores, published, facts),
+                difference_table(scores, reference),
             ]
             studies.append({"name": name, "tables": tables[name], "chart": figure(chart)})
         (folder / TABLES_NAME).write_text(json.dumps(tables, indent=1), "utf-8")
-        page = render("ablation_page.html", title=spec.title_text, studies=studies, notes=NOTES)
+        page = render(
+            "ablation_page.html",
+            title=spec.title_text,
+            studies=studies,
+            notes=[*NOTES, spec.foot],
+        )
         (folder / REPORT_NAME).write_text(page, "utf-8")
         num_scored = sum(len(v.scored) for variants in spec.studies.values() for v in variants)
         return {"num_in": num_scored, "num_out": num_scored}
@@ -214,39 +214,6 @@ def _held_out(manifests: Sequence[Manifest | None], when: str) -> dict[str, floa
     }
 
 
-def _score_table(scores: Mapping, published: Mapping, facts: Mapping) -> Table:
-    """Column names, then a row for each variant, and below it what the paper says of it."""
-    shares = sorted(next(iter(scores.values())).score)
-    table = [["variant", "seeds", "images", *(f"MG{k}" for k in shares), "inside", "denoising"]]
-    for label, score in scores.items():
-        row = [label, str(score.num_seeds), str(score.num_images)]
-        row += [f"{(e := score.score[k]).value:.1f} [{e.low:.1f}, {e.high:.1f}]" for k in shares]
-        row += [
-            f"{facts[label][name]:.4f}" if name in facts[label] else ""
-            for name in ("inside", "denoising")
-        ]
-        table.append(row)
-        if published[label]:
-            own = [f"{published[label][k]:.1f}" if k in published[label] else "" for k in shares]
-            table.append(["(paper)", "", "", *own, "", ""])
-    return table
-
-
-def _difference_table(scores: Mapping, reference: str) -> Table:
-    """Column names, then a row for each variant but the one that others are held to."""
-    shares = sorted(scores[reference].score)
-    table = [[f"difference to {reference}", *(f"MG{k}" for k in shares)]]
-    for label, score in scores.items():
-        if label != reference:
-            row = [label]
-            for k in shares:
-                e = score.difference[k]
-                mark = " *" if e.excludes_zero else ""
-                row.append(f"{e.value:+.1f} [{e.low:+.1f}, {e.high:+.1f}]{mark}")
-            table.append(row)
-    return table
-
-
 def compare_variants(
     models: list[ModelUnderTest], scores: list[BenchmarkScore], config: AblateConfig
 ) -> Ablation:
@@ -275,9 +242,13 @@ def compare_variants(
             scored=[scored[label].scored for label in own],
         )
 
-    name = scores[0].benchmark
+    (benchmark,) = list_compositions(config.evaluate_config)
+    seeds = ", ".join(map(str, config.seeds))
+    sampled = describe_sampling(models, config.evaluate.sampler)
     spec = AblationSpec(
-        title_text=f"{config.curate.caption_set}, profile {config.profile}, prompts of {name}",
+        title_text=f"{config.curate.caption_set}, profile {config.profile}, prompts of"
+        f" {benchmark.name}",
+        foot=f"{describe_benchmark(benchmark)} Training seeds: {seeds}. {sampled}",
         num_objects=max(result.mean),
         studies={study: [gather(v) for v in config.studies[study]] for study in config.run},
     )
@@ -286,6 +257,7 @@ def compare_variants(
     path = open_store().path(manifest, REPORT_NAME)
     tables = json.loads(open_store().path(manifest, TABLES_NAME).read_text("utf-8"))
     lines = [link_to_report(manifest, path), *(_markdown(*item) for item in tables.items())]
+    lines.append(plain_text(spec.foot, most=_MOST_FOOT))
     close_stage(outcomes, config.curate.caption_set, note="\n\n".join(lines))
     return Ablation(tables=tables, report_path=str(path))
 

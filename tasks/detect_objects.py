@@ -10,7 +10,7 @@ from prefect import task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
-from data_schemas.evaluation_records import DETECTION_SCHEMA, DetectedBox, GeneratedImage
+from data_schemas.evaluation_records import GeneratedImage
 from data_schemas.manifest import Manifest
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
@@ -20,7 +20,7 @@ from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity, local_or_hub
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.tables import read_table, write_table
+from tokencompose_core.store.tables import read_table
 
 DETECTIONS_NAME = "detections.parquet"
 
@@ -106,6 +106,7 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.evaluation.detect import detect_categories
+        from tokencompose_core.evaluation.detection_table import write_detections
         from tokencompose_core.evaluation.image_tar import iterate_images
 
         generated = spec.generated.path(store)
@@ -128,25 +129,9 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
             batch_size=settings.batch_size,
             precision=settings.precision,
         )
-        boxes: list[DetectedBox] = []
         with closing(found), Progress(spec.title, len(index), "images") as progress:
-            for row, detections in zip(index, found, strict=True):
-                boxes += [
-                    DetectedBox(
-                        image=row.image,
-                        prompt_id=row.prompt_id,
-                        round=row.round,
-                        category=detection.category,
-                        score=detection.score,
-                        rival=detection.rival,
-                        rival_score=detection.rival_score,
-                        box=list(detection.box_xyxy),
-                    )
-                    for detection in detections
-                ]
-                progress.advance(1)
-        write_table(folder / DETECTIONS_NAME, boxes, DETECTION_SCHEMA)
-        return {"num_in": len(index), "num_out": len(index), "facts": {"boxes": len(boxes)}}
+            num_boxes = write_detections(folder / DETECTIONS_NAME, index, found, progress.advance)
+        return {"num_in": len(index), "num_out": len(index), "facts": {"boxes": num_boxes}}
 
     return reuse_or_publish(spec, write, {spec.generated.key: spec.generated.digest})
 

@@ -1,9 +1,15 @@
 """What an evaluation found out."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict
 
+from data_schemas.configs.evaluate_config import SamplerConfig
+from tasks.benchmarks import Benchmark
+from tasks.describe_evaluation import describe_sampling
 from tasks.measure_latency import ModelLatency
 from tasks.measure_quality import ModelQuality, publish_quality
+from tasks.model_under_test import ModelUnderTest
 from tasks.score_clip import ModelClipScore, publish_clip_scores
 from tasks.score_images import BenchmarkScore, publish_table
 from tasks.stage import Input
@@ -42,9 +48,14 @@ class Evaluation(BaseModel):
         ]
 
 
-def publish_evaluation(found: Evaluation) -> None:
-    """Publish a table a kind of benchmark, as cards."""
-    if found.scores:
-        publish_table(found.scores)
-    publish_quality(found.qualities)
-    publish_clip_scores(found.clip_scores)
+def publish_evaluation(
+    found: Evaluation,
+    models: Sequence[ModelUnderTest],
+    benchmarks: Sequence[Benchmark],
+    sampler: SamplerConfig,
+) -> None:
+    """Publish a table a kind of benchmark, as cards that say where figures come from."""
+    sampled = describe_sampling(models, sampler)
+    publish_table(found.scores, benchmarks, sampled)
+    publish_quality(found.qualities, benchmarks, sampled)
+    publish_clip_scores(found.clip_scores, benchmarks, sampled)

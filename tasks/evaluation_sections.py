@@ -1,6 +1,6 @@
 """The sections of an evaluation's page, one for each benchmark."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from data_schemas.configs.evaluate_config import SamplerConfig
@@ -13,6 +13,12 @@ from tasks.benchmark_tables import (
     success_chart,
 )
 from tasks.benchmarks import Benchmark
+from tasks.describe_evaluation import (
+    describe_benchmark,
+    describe_clip,
+    describe_features,
+    describe_sampling,
+)
 from tasks.evaluation import Evaluation
 from tasks.guard_rails import GuardRails
 from tasks.model_under_test import ModelUnderTest
@@ -26,7 +32,6 @@ from tasks.quality_tables import (
 )
 from tasks.score_images import IMAGES_TABLE_NAME, BenchmarkScore
 from tasks.stage import Input
-from tokencompose_core.checkpoints.locate import identity
 from tokencompose_core.reports.page import Chart, Figures, Grid, Section, Table
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import read_table
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TITLES = {"multigen": "MultiGen", "visor": "VISOR", "quality": "Image quality"}
-_DIGITS = 12
 
 
 def make_sections(
@@ -47,7 +51,7 @@ def make_sections(
     sampler: SamplerConfig,
 ) -> list[Section]:
     """Everything that an evaluation found, in the order of its benchmarks."""
-    sampled = f"Sampler: {describe_sampler(sampler)}. Models: {describe_models(models)}."
+    sampled = describe_sampling(models, sampler)
     sections = []
     for benchmark in benchmarks:
         title, _, name = benchmark.name.partition("-")
@@ -56,7 +60,7 @@ def make_sections(
         if benchmark.kind == "quality":
             qualities = [own for own in found.qualities if own.benchmark == benchmark.name]
             parts = [quality_table(qualities), _same_noise(store, benchmark, found, {})]
-            described += f" Features: {qualities[0].extractor}, {_short(qualities[0].weights)}."
+            described += " " + describe_features(qualities[0])
         else:
             parts = _scored_parts(store, benchmark, found)
         title = _TITLES[benchmark.kind] + (f": {name}" if name else "")
@@ -94,41 +98,6 @@ def generated_images(benchmark: Benchmark, found: Evaluation) -> dict[str, list[
     name = benchmark.name
     scored = {own.label: own.generated for own in found.scores if own.benchmark == name}
     return scored or {o.label: o.generated for o in found.qualities if o.benchmark == name}
-
-
-def describe_models(models: Iterable[ModelUnderTest]) -> str:
-    """Models by what stands for them in keys; stored ones by their key as well."""
-    return "; ".join(
-        f"{model.label} {_short(model.identity)}"
-        + (f" ({model.stored.key})" if model.stored else "")
-        for model in models
-    )
-
-
-def describe_sampler(sampler: SamplerConfig) -> str:
-    """How images are generated, in a line."""
-    return (
-        f"{sampler.scheduler}, {sampler.num_inference_steps} steps, guidance"
-        f" {sampler.guidance_scale:g}, {sampler.width} x {sampler.height} pixels, seed"
-        f" {sampler.seed}, {sampler.precision}, {'with' if sampler.safety_checker else 'without'}"
-        " safety checker"
-    )
-
-
-def describe_benchmark(benchmark: Benchmark) -> str:
-    """The prompts, and what looks at their images."""
-    text = (
-        f"Prompts: {len(benchmark.prompts)}, images of each: {benchmark.num_rounds}, digest"
-        f" {_short(benchmark.digest)}."
-    )
-    detector = benchmark.detector
-    if detector is not None:
-        text += (
-            f" Detector: {detector.architecture} {detector.model},"
-            f" {_short(identity(detector.model, detector.revision))}, a score above"
-            f" {detector.threshold:g} counts, {detector.precision}."
-        )
-    return text
 
 
 def _scored_parts(
@@ -174,9 +143,7 @@ def _clip_section(
         if len(own) > 1:
             rows = {s.label: read_table(s.scored.path(store), ClipScoredImage) for s in own}
             parts.append(clip_difference_table(rows, scale=own[0].scale))
-    weights = _short(found.clip_scores[0].weights)
-    prompts = "; ".join(f"{b.name} {_short(b.digest)}" for b in benchmarks)
-    foot = f"Prompts: {prompts}. CLIP: {found.clip_scores[0].clip}, {weights}. {sampled}"
+    foot = f"{describe_clip(benchmarks, found.clip_scores[0])} {sampled}"
     return Section(title="CLIPScore", parts=parts, foot=foot)
 
 
@@ -186,12 +153,3 @@ def _read_scored(store: Store, score: BenchmarkScore) -> list[ScoredImage]:
 
 def _first_prompts(benchmark: Benchmark) -> list[Shown]:
     return [(prompt, 0) for prompt in benchmark.prompts[:NUM_COLUMNS]]
-
-
-def _short(name: str) -> str:
-    """First digits of a digest, and of that of LoRA layers; names of hub models stay whole."""
-    model, lora, layers = name.partition(" lora ")
-    if lora:
-        return f"{_short(model)}{lora}{_short(layers)}"
-    kind, colon, digits = name.partition("sha256:")
-    return f"{kind}{colon}{digits[:_DIGITS]}" if colon else name if "@" in name else name[:_DIGITS]

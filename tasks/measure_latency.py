@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.evaluate_config import EvaluateConfig, LatencyConfig, SamplerConfig
 from data_schemas.manifest import Manifest
-from tasks.cards import close_stage
+from tasks.cards import close_stage, describe_card
+from tasks.describe_evaluation import describe_sampling
 from tasks.devices import Device, describe_machine
 from tasks.model_under_test import ModelUnderTest, load_model, sampler_settings
 from tasks.progress import Progress
@@ -136,6 +137,9 @@ def measure_latency(models: list[ModelUnderTest], config: EvaluateConfig) -> lis
             }
             for one in latencies
         ],
-        description="Seconds an image, one at a time (deviation over images)",
+        description=describe_card(
+            "Seconds an image, one at a time (deviation over images)",
+            describe_sampling(models, config.sampler),
+        ),
     )
     return latencies

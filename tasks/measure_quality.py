@@ -16,7 +16,8 @@ from data_schemas.evaluation_records import GeneratedImage
 from data_schemas.manifest import Manifest
 from data_schemas.quality_results import QualityResult
 from tasks.benchmarks import Benchmark
-from tasks.cards import close_stage
+from tasks.cards import close_stage, describe_card
+from tasks.describe_evaluation import describe_benchmark, describe_features
 from tasks.devices import Device
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.image_extractors import describe_resizing, load_extractor, weights_identity
@@ -225,8 +226,11 @@ def measure_quality(
     )
 
 
-def publish_quality(results: Sequence[QualityResult]) -> None:
-    """Publish FID and KID of all models as a card, if there are any."""
+def publish_quality(
+    results: Sequence[QualityResult], benchmarks: Sequence[Benchmark], sampled: str
+) -> None:
+    """Publish FID and KID of all models as a card, if there are any; as `publish_table`."""
+    first = {result.benchmark: result for result in reversed(results)}
     if results:
         create_table_artifact(
             key="quality",
@@ -242,6 +246,14 @@ def publish_quality(results: Sequence[QualityResult]) -> None:
                 }
                 for result in results
             ],
-            description="Distance from real images, by the features of a network (KID: deviation"
-            " over subsets)",
+            description=describe_card(
+                "Distance from real images, by the features of a network (KID: deviation over"
+                " subsets)",
+                *(
+                    f"{b.name}: {describe_benchmark(b)} {describe_features(first[b.name])}"
+                    for b in benchmarks
+                    if b.name in first
+                ),
+                sampled,
+            ),
         )

@@ -16,7 +16,8 @@ from data_schemas.evaluation_records import CLIP_SCORE_SCHEMA, ClipScoredImage, 
 from data_schemas.manifest import Manifest
 from data_schemas.quality_results import ClipScoreResult
 from tasks.benchmarks import Benchmark
-from tasks.cards import close_stage
+from tasks.cards import close_stage, describe_card
+from tasks.describe_evaluation import describe_clip
 from tasks.devices import Device, resolve_device
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.image_extractors import load_clip_model, weights_identity
@@ -205,8 +206,10 @@ def score_clip(
     )
 
 
-def publish_clip_scores(results: Sequence[ClipScoreResult]) -> None:
-    """Publish the CLIPScore of all models as a card, if there are any."""
+def publish_clip_scores(
+    results: Sequence[ClipScoreResult], benchmarks: Sequence[Benchmark], sampled: str
+) -> None:
+    """Publish the CLIPScore of all models as a card, if there are any; as `publish_table`."""
     if results:
         create_table_artifact(
             key="clip-score",
@@ -222,8 +225,11 @@ def publish_clip_scores(results: Sequence[ClipScoreResult]) -> None:
                 }
                 for result in results
             ],
-            description="Agreement of image and prompt (deviation over images; interval over"
-            " prompts)",
+            description=describe_card(
+                "Agreement of image and prompt (deviation over images; interval over prompts)",
+                describe_clip(benchmarks, results[0]),
+                sampled,
+            ),
         )
 
 

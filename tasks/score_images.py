@@ -1,5 +1,6 @@
 """Stage `score`: how well a model does on a benchmark."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,7 +13,8 @@ from data_schemas.evaluation_records import SCORED_SCHEMA
 from data_schemas.manifest import Manifest
 from data_schemas.results import MultiGenResult, VisorResult
 from tasks.benchmarks import Benchmark
-from tasks.cards import close_stage
+from tasks.cards import close_stage, describe_card
+from tasks.describe_evaluation import describe_benchmark
 from tasks.model_under_test import ModelUnderTest
 from tasks.result_cells import result_cells
 from tasks.seen_images import read_seen_images
@@ -152,8 +154,16 @@ _DESCRIPTIONS = {
 }
 
 
-def publish_table(scores: list[BenchmarkScore]) -> None:
-    """Publish a table of all models as a card for each kind of benchmark."""
+def publish_table(
+    scores: Sequence[BenchmarkScore], benchmarks: Sequence[Benchmark], sampled: str
+) -> None:
+    """Publish a table of all models as a card for each kind of benchmark.
+
+    Args:
+        scores: Of all models and benchmarks.
+        benchmarks: What they were asked; the foot of a table names its own.
+        sampled: How images were generated, and by which models.
+    """
     for kind in dict.fromkeys(score.result.kind for score in scores):
         create_table_artifact(
             key=kind,
@@ -164,5 +174,9 @@ def publish_table(scores: list[BenchmarkScore]) -> None:
                 for score in scores
                 if score.result.kind == kind
             ],
-            description=_DESCRIPTIONS[kind],
+            description=describe_card(
+                _DESCRIPTIONS[kind],
+                *(f"{b.name}: {describe_benchmark(b)}" for b in benchmarks if b.kind == kind),
+                sampled,
+            ),
         )

@@ -48,6 +48,18 @@ def test_paper_profile_holds_the_values_of_table_6():
 
 
 @pytest.mark.parametrize("profile", profile_names())
+def test_partitions_of_images_are_whole_batches(profile):
+    config = EvaluateConfig.load(profile)
+    whole = [config.sampler, config.detector, config.visor.detector, config.clip_score]
+    sizes = {own.batch_size for own in [*whole, *config.quality.values()]}
+    # As benchmarks/evaluate.py on a GPU, and twice that.
+    sizes |= {16, 32}
+    # A smaller partition is one batch.
+    rests = [config.partition_size % size for size in sizes if size < config.partition_size]
+    assert not any(rests)
+
+
+@pytest.mark.parametrize("profile", profile_names())
 def test_profiles_are_complete_and_survive_a_round_trip(profile):
     config = ReproduceConfig(profile=profile)
     assert ReproduceConfig.model_validate(config.model_dump()) == config

@@ -85,6 +85,15 @@ def test_top_level_holds_no_stray_package():
     assert packages == {*PACKAGES, "tests"}
 
 
+def test_targets_of_make_are_commands_whose_scripts_are_there():
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
+    assert sorted(phony) == sorted(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    assert {"bench-train-gpu", "bench-curate-gpu", "bench-evaluate-gpu"} <= set(phony)
+    scripts = re.findall(r"/python (benchmarks/\S+\.py)", text)
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
 def test_no_file_holds_a_path_of_a_machine_or_a_registry():
     pattern = re.compile(r"/(?:home|root|work|Users)/\w|pypi\.|files\.pythonhosted")
     for path in tracked():

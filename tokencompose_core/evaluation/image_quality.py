@@ -1,14 +1,10 @@
 """How far images are from real ones: FID and KID, by torch-fidelity."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch_fidelity.defaults import DEFAULTS
 from torch_fidelity.metric_fid import (
     KEY_METRIC_FID,
@@ -21,11 +17,7 @@ from torch_fidelity.metric_kid import (
     kid_features_to_metric,
 )
 
-from tokencompose_core.evaluation.image_features import Extractor, extract_features
-from tokencompose_core.store.open_image import open_image
-
 KID_SEED: int = DEFAULTS["rng_seed"]
-_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -105,54 +97,3 @@ def compare_features(
         verbose=False,
     )
     return ImageQuality(fid[KEY_METRIC_FID], kid[KEY_METRIC_KID_MEAN], kid[KEY_METRIC_KID_STD])
-
-
-def compare_folders(
-    folder: Path,
-    reference_dir: Path,
-    extractor: Extractor,
-    *,
-    resolution: int | None,
-    batch_size: int,
-    num_kid_subsets: int,
-    kid_subset_size: int,
-    allow_few_images: bool = False,
-) -> ImageQuality:
-    """FID and KID of the PNG and JPEG files of two folders, as the command `fidelity` takes them.
-
-    Args:
-        folder: Images in question.
-        reference_dir: Real images.
-        extractor: A loaded network.
-        resolution: Images are brought to it first; None leaves them as they are.
-        batch_size: Images that go through the network at once.
-        num_kid_subsets: See `compare_features`.
-        kid_subset_size: See `compare_features`.
-        allow_few_images: See `check_num_images`.
-
-    Raises:
-        ValueError: If a folder has too few images, or one that cannot be read.
-    """
-    sets = []
-    for place in (folder, reference_dir):
-        paths = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES)
-        check_num_images(len(paths), extractor.dimension, allow_few_images=allow_few_images)
-        rows = extract_features(
-            extractor,
-            partial(_open_one, paths),
-            len(paths),
-            resolution=resolution,
-            batch_size=batch_size,
-        )
-        sets.append(np.stack([row for row in rows if row is not None]))
-    return compare_features(
-        sets[0],
-        sets[1],
-        num_kid_subsets=num_kid_subsets,
-        kid_subset_size=kid_subset_size,
-        allow_few_images=allow_few_images,
-    )
-
-
-def _open_one(paths: Sequence[Path], index: int) -> Image.Image:
-    return open_image(paths[index])

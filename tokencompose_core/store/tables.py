@@ -1,6 +1,6 @@
 """Records to Parquet and back."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,12 @@ def write_table(path: Path, records: Iterable[BaseModel], schema: pa.Schema) -> 
     """Write records in order; equal records give equal bytes."""
     rows = [record.model_dump(mode="json") for record in records]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> None:
+    """Write columns of equal length: the bytes that records of their rows would give."""
+    table = pa.Table.from_pydict(dict(columns), schema=schema)
+    pq.write_table(table, path, compression="zstd")
 
 
 def read_table(path: Path, record_type: type[RecordType]) -> list[RecordType]:

@@ -21,10 +21,22 @@ from tokencompose_core.evaluation.image_tar import (
     write_images,
 )
 from tokencompose_core.evaluation.prepare_pipeline import check_precision, prepare_pipeline
-from tokencompose_core.evaluation.prompts import Prompt, multigen_text
+from tokencompose_core.evaluation.prompts import Prompt, multigen_text, sample_prompts
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 
 PROMPTS = [Prompt(i, multigen_text([n]), (n,)) for i, n in enumerate(["cat", "boat", "wine glass"])]
+NAMES = [
+    "cat",
+    "teddy bear",
+    "chair",
+    "clock",
+    "wine glass",
+    "cup",
+    "banana",
+    "donut",
+    "car",
+    "boat",
+]
 SAMPLER = Sampler(8, 7.5, 64, 64)
 
 
@@ -40,17 +52,22 @@ def fast():
 
 @pytest.fixture(scope="module")
 def plain(pipeline):
-    """Two rounds of each prompt by diffusers alone: a call an image, prompts as text."""
+    """Two rounds of each prompt by diffusers alone."""
+    return draw_plainly(pipeline, request_images(PROMPTS, 2, 0), SAMPLER)
+
+
+def draw_plainly(pipeline, requests, sampler):
+    """Images by diffusers alone: a call an image, prompts as text."""
     return [
         pipeline(
             request.prompt.text,
             height=64,
             width=64,
-            num_inference_steps=SAMPLER.num_inference_steps,
-            guidance_scale=SAMPLER.guidance_scale,
+            num_inference_steps=sampler.num_inference_steps,
+            guidance_scale=sampler.guidance_scale,
             generator=torch.Generator().manual_seed(request.seed),
         ).images[0]
-        for request in request_images(PROMPTS, 2, 0)
+        for request in requests
     ]
 
 
@@ -100,6 +117,16 @@ def test_images_are_those_of_diffusers_in_any_batch_and_partition(fast, plain, b
     assert largest <= 1
     assert share < 0.001
     assert differences(ours[:1], plain[1:2])[0] > 50  # rounds differ
+
+
+def test_images_of_five_objects_are_those_of_diffusers_after_fifty_steps(pipeline, fast):
+    """As an evaluation draws them: rounding grows with the steps, and with guidance."""
+    prompts = sample_prompts(NAMES, num_prompts=4, num_objects=5, seed=1)
+    requests, sampler = request_images(prompts, 1, 0), Sampler(50, 7.5, 64, 64)
+    ours = generate_images(fast, requests, sampler, batch_size=3)
+    largest, share = differences(ours, draw_plainly(pipeline, requests, sampler))
+    assert largest <= 3
+    assert share < 0.01
 
 
 def test_each_prompt_is_encoded_once_for_all_rounds_and_batches(pipeline):

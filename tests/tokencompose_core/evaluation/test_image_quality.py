@@ -12,7 +12,9 @@ from PIL import Image, ImageFilter
 from tests.conftest import MODELS
 from tests.inception_weights import write_weights
 from tokencompose_core.captions.clip import load_clip
+from tokencompose_core.evaluation.feature_table import FeatureRows, read_features, write_features
 from tokencompose_core.evaluation.image_features import (
+    Extractor,
     clip_extractor,
     extract_features,
     load_inception,
@@ -22,9 +24,9 @@ from tokencompose_core.evaluation.image_quality import (
     KID_SEED,
     check_num_images,
     compare_features,
-    compare_folders,
 )
 from tokencompose_core.pocket.floors.held_out import draw_held_out
+from tokencompose_core.store.open_image import open_image
 
 
 def start_command(folder: Path, reference_dir: Path, weights: Path, *options: str):
@@ -58,16 +60,35 @@ def folders(tmp_path_factory) -> tuple[Path, Path]:
     return blurred, sharp
 
 
+def write_and_read(folder: Path, extractor: Extractor, path: Path) -> FeatureRows:
+    """Features of a folder's images by way of files, as the stages hand them on: two of them."""
+    images = sorted(one for one in folder.iterdir() if one.suffix != ".txt")
+    parts = []
+    for number, own in enumerate((images[:7], images[7:])):
+        rows = extract_features(
+            extractor,
+            lambda index, own=own: open_image(own[index]),
+            len(own),
+            resolution=64,
+            batch_size=5,
+        )
+        parts.append(path.with_suffix(f".{number}.parquet"))
+        names = [one.name for one in own]
+        write_features(parts[-1], names, list(rows), extractor.dimension)
+    return read_features(parts)
+
+
 def test_fid_and_kid_are_those_of_the_command_line(folders, tmp_path):
     blurred, sharp = folders
     weights = write_weights(tmp_path / "inception.pth")
     command = start_command(blurred, sharp, weights, "--samples-resize-and-crop", "64")
-    quality = compare_folders(
-        blurred,
-        sharp,
-        load_inception(weights),
-        resolution=64,
-        batch_size=5,
+    extractor = load_inception(weights)
+    own, real = (write_and_read(one, extractor, tmp_path / one.name) for one in folders)
+    assert (own.num_missing, real.num_missing) == (0, 0)
+    assert own.features.shape == real.features.shape == (12, 2048)
+    quality = compare_features(
+        own.features,
+        real.features,
         num_kid_subsets=10,
         kid_subset_size=6,
         allow_few_images=True,

@@ -19,7 +19,7 @@ def test_scores_and_deviation_of_a_hand_worked_case() -> None:
     assert scores["tuned"].num_images == 8
 
 
-def test_intervals_equal_a_plain_resampling() -> None:
+def test_without_an_effect_of_seeds_intervals_equal_a_plain_resampling_of_prompts() -> None:
     rng = np.random.default_rng(3)
     base = rng.integers(0, 6, (1, 40, 2))
     # Better by one category on every third prompt, in every seed.
@@ -29,9 +29,7 @@ def test_intervals_equal_a_plain_resampling() -> None:
     plain = []
     for _ in range(4000):
         prompts = generator.integers(0, 40, 40)
-        seeds = generator.integers(0, 3, 3)
-        own = np.mean([100.0 * (tuned[s][prompts] >= 3).mean() for s in seeds])
-        plain.append(own - 100.0 * (base[0][prompts] >= 3).mean())
+        plain.append(100.0 * np.mean((tuned[:, prompts] >= 3) * 1.0 - (base[:, prompts] >= 3)))
     low, high = np.percentile(plain, [2.5, 97.5])
     difference = scores["tuned"].difference[3]
     assert difference.low == pytest.approx(low, abs=0.8)
@@ -39,6 +37,55 @@ def test_intervals_equal_a_plain_resampling() -> None:
     # Prompts are paired, so the difference is surer than either score.
     own = scores["tuned"].score[3]
     assert difference.high - difference.low < own.high - own.low
+    # Held the other way, all is turned round.
+    turned = compare_variants({"base": base, "tuned": tuned}, "tuned", num_objects=5)["base"]
+    assert turned.difference[3].low == pytest.approx(-difference.high)
+
+
+def test_what_seeds_differ_by_widens_the_interval_as_the_analysis_of_variance_says() -> None:
+    # All prompts alike, so that seeds alone differ: 0, 50 and 100 % of images.
+    counts = np.zeros((3, 30, 2), int)
+    counts[1, :, 0] = counts[2] = 2
+    score = compare_variants({"a": counts}, "a", num_objects=2)["a"].score[2]
+    # No residual: the deviation of the mean is that of three seeds, 50, by the root of three.
+    assert score.value == pytest.approx(50.0)
+    half = 1.96 * 50 / np.sqrt(3)
+    assert half > 50
+    assert (score.low, score.high) == (0.0, 100.0)
+    base = np.full((1, 30, 2), 2)
+    found = compare_variants({"a": counts, "base": base}, "base", num_objects=2)["a"].difference[2]
+    assert (found.low, found.high) == pytest.approx((-50 - half, -50 + half))
+    # Paired by number: an effect that both variants have with a seed cancels out.
+    both = compare_variants({"a": counts, "b": counts.copy()}, "a", num_objects=2)["b"]
+    assert (both.difference[2].low, both.difference[2].high) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("num_seeds", "num_prompts", "seed_effect", "least", "most"),
+    [
+        (3, 64, 0.0, 0.02, 0.07),
+        (2, 128, 0.0, 0.015, 0.07),
+        # 2 percentage points, and 4, where prompts alone would give 16 %.
+        (3, 64, 0.1, 0.02, 0.09),
+        (3, 64, 0.2, 0.05, 0.13),
+    ],
+)
+def test_equal_variants_seem_to_differ_in_about_one_of_twenty_comparisons(
+    num_seeds: int, num_prompts: int, seed_effect: float, least: float, most: float
+) -> None:
+    """Images are hits by the logit of their prompt, the effect of the seed, and chance."""
+    rng = np.random.default_rng(17)
+    num_alarms, num_comparisons = 0, 500
+    for _ in range(num_comparisons):
+        prompts = rng.normal(-0.75, 1, (num_prompts, 1))
+        counts = {}
+        for label in ("a", "b"):
+            seeds = rng.normal(0, seed_effect, (num_seeds, 1, 1))
+            chance = rng.logistic(size=(num_seeds, num_prompts, 2))
+            counts[label] = np.where(prompts + seeds + chance > 0, 2, 0)
+        scores = compare_variants(counts, "a", num_objects=2, num_resamples=400)
+        num_alarms += scores["b"].difference[2].excludes_zero
+    assert least < num_alarms / num_comparisons < most
 
 
 def test_equal_variants_do_not_differ() -> None:
@@ -52,3 +99,11 @@ def test_other_prompts_are_refused() -> None:
     counts = {"a": np.zeros((1, 3, 2), int), "b": np.zeros((1, 4, 2), int)}
     with pytest.raises(ValueError, match="same prompts and rounds"):
         compare_variants(counts, "a", num_objects=5)
+
+
+def test_other_numbers_of_seeds_are_refused_unless_there_is_one() -> None:
+    counts = {str(n): np.zeros((n, 3, 2), int) for n in (1, 2, 3)}
+    with pytest.raises(ValueError, match="as many seeds, or one"):
+        compare_variants(counts, "1", num_objects=5)
+    del counts["2"]
+    assert compare_variants(counts, "1", num_objects=5)["3"].num_seeds == 3

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation_sections import describe_models
+from tasks.describe_evaluation import describe_models
 from tasks.model_under_test import ModelUnderTest
 from tasks.stage import Input
 from tokencompose_core.store.keys import file_digest
