@@ -20,22 +20,26 @@ class TooManyRejectedError(ValueError):
 
     Args:
         stage: The stage.
-        summary: How many of how many, for which reasons, and the limit.
+        num_in: How many samples it was given.
+        summary: How many of them were left out, for which reasons, and the limit.
         details: What was left out, for instance, and where all of it is listed.
 
     Attributes:
         stage: The stage.
+        num_in: As given.
         summary: As given.
+        details: As given.
     """
 
-    def __init__(self, stage: str, summary: str, details: str) -> None:
-        super().__init__(stage, summary, details)
+    def __init__(self, stage: str, num_in: int, summary: str, details: str) -> None:
+        super().__init__(stage, num_in, summary, details)
         self.stage = stage
+        self.num_in = num_in
         self.summary = summary
+        self.details = details
 
     def __str__(self) -> str:
-        stage, summary, details = self.args
-        return f"{stage}: {summary}.\n{details}"
+        return f"{self.stage}: {self.summary}.\n{self.details}"
 
 
 class RejectionWriter:
@@ -109,6 +113,7 @@ def check_rejected_fraction(
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items()))
         raise TooManyRejectedError(
             stage,
+            num_in,
             f"{num_lost} of {num_in} samples were left out ({reasons}), more than"
             f" max_rejected_fraction = {max_fraction}",
             f"{describe()}Mend the source, or raise the limit",
