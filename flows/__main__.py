@@ -17,6 +17,7 @@ from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.command_line import parse_arguments
+from flows.describe_problems import describe_problems
 from flows.local_server import local_server
 from flows.print_results import (
     print_ablation,
@@ -64,9 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quiet_console(_MENDABLE)
         _run(options)
     except ValidationError as error:
-        for problem in error.errors():
-            field = ".".join(str(part) for part in problem["loc"]) or "config"
-            print(f"{field}: {problem['msg']}", file=sys.stderr)
+        print(*describe_problems(error), sep="\n", file=sys.stderr)
         return 2
     except _MENDABLE as error:
         print(error, file=sys.stderr)

@@ -72,7 +72,7 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
         settings, field = benchmark.detector, f"detector of {benchmark.name}"
         if settings is None:
             continue
-        require_in_reach(f"{field}: model", settings.model, "config.json", settings.revision)
+        require_in_reach(field, settings.model, "config.json", settings.revision)
         try:
             name = local_or_hub(settings.model)
             check_model_type(name, settings.architecture, revision=settings.revision)
