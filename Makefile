@@ -1,12 +1,15 @@
-# Two commands do everything on a fresh machine with Python 3.11: make demo, make test.
+# Two commands do everything on a fresh machine with Python 3.11: make demo, make test. Either makes
+# .venv first; `make setup` does that alone.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train bench-train-gpu \
-	bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
+.PHONY: setup demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train \
+	bench-train-gpu bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
 	bench-evaluate bench-records bench-crashes bench-operate deploy lock format clean
+
+setup: $(READY)  ## Make the environment .venv from the lock file: 6 GB, once
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket

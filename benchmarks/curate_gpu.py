@@ -28,6 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from train_step_gpu import synchronize
 
 from data_schemas.configs.curate_config import CurateConfig
+from tasks.devices import resolve_device
 from tokencompose_core.masking.precision import Precision
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 
@@ -109,6 +110,7 @@ def main() -> None:
     is_gpu = options.device == "cuda"
     if is_gpu and not torch.cuda.is_available():
         parser.error("there is no GPU; benchmarks/curate.py measures on the CPU")
+    resolve_device(options.device)  # float32 with all its digits, as in the stages
     with tempfile.TemporaryDirectory() as folder:
         case = make_case(options, Path(folder))
         seconds: dict[tuple[str, Precision], list[float]] = {row: [] for row in ROWS}

@@ -39,6 +39,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from train_step_gpu import measured_rate, synchronize
 
+from tasks.devices import resolve_device
 from tokencompose_core.evaluation.generate import (
     Sampler,
     generate_batches,
@@ -270,6 +271,7 @@ def main() -> None:
     on_gpu = options.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
         parser.error("there is no GPU; leave --device away")
+    resolve_device(options.device)  # float32 with all its digits, as in the stages
     options.model = options.model or ("sd14" if on_gpu else "pocket")
     precision: Precision = "bfloat16" if on_gpu else "float32"
     options.precision = options.precision or precision

@@ -21,6 +21,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from train_step import SHAPES, VARIANTS, Case, plain
 
+from tasks.devices import resolve_device
 from tokencompose_core.attention.capture import capture_attention
 
 PLAIN, OURS = "(a) plain", "(b) ours"
@@ -144,6 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU; benchmarks/train_step.py measures on the CPU")
+    resolve_device(options.device)  # float32 with all its digits, as in the stages
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     for shape, precision in itertools.product(
         options.shapes, options.precisions or ["bf16", "fp32"]

@@ -10,6 +10,9 @@ Device = Literal["auto", "cpu", "cuda"]
 def resolve_device(device: Device) -> str:
     """The device's name for torch; `auto` takes a GPU if there is one.
 
+    On a GPU float32 means all its digits from then on. PyTorch would have convolutions keep 10 of
+    the 23 (TF32), and an image then depends on the batch that it is sampled in.
+
     Raises:
         ValueError: If a GPU is asked for and there is none.
     """
@@ -18,6 +21,7 @@ def resolve_device(device: Device) -> str:
     import torch
 
     if torch.cuda.is_available():
+        torch.backends.cudnn.allow_tf32 = False
         return "cuda"
     if device == "cuda":
         raise ValueError("device is 'cuda', but torch sees no GPU; set device to 'auto' or 'cpu'")

@@ -7,7 +7,7 @@ from data_schemas.configs.curate_config import RankConfig
 from data_schemas.configs.quality_config import ClipModel, InceptionExtractor, QualityConfig
 from tasks.devices import Device, resolve_device
 from tokencompose_core.checkpoints.hub_access import naming_field
-from tokencompose_core.checkpoints.locate import identity, locate, require
+from tokencompose_core.checkpoints.locate import clip_identity, identity, locate, require
 
 if TYPE_CHECKING:
     from tokencompose_core.captions.clip import Clip
@@ -66,7 +66,7 @@ def weights_identity(extractor: InceptionExtractor | ClipModel) -> str:
     """What stands for the weights in keys and results."""
     if isinstance(extractor, InceptionExtractor):
         return identity(extractor.weights)
-    return identity(extractor.model, extractor.pretrained)
+    return clip_identity(extractor.model, extractor.pretrained)
 
 
 def load_extractor(settings: QualityConfig, device: Device) -> "Extractor":

@@ -34,7 +34,7 @@ class FeaturesSpec(Spec):
     """A partition of generated images."""
 
     stage: ClassVar[str] = "features"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     generated: Input
     label: str

@@ -18,7 +18,7 @@ from tasks.prepare_source import Source
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tasks.task_runner import require_images
-from tokencompose_core.checkpoints.locate import identity, locate
+from tokencompose_core.checkpoints.locate import clip_identity, locate
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import write_rejections
 from tokencompose_core.store.tables import read_table, write_table
@@ -30,7 +30,7 @@ class RankSpec(Spec):
     """A partition of images whose captions are to be ranked."""
 
     stage: ClassVar[str] = "rank"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     images_dir: str
     selected: Input
@@ -41,7 +41,7 @@ class RankSpec(Spec):
         """The partition and the CLIP."""
         return {
             "selected": self.selected.digest,
-            "model": identity(self.settings.model, self.settings.pretrained),
+            "model": clip_identity(self.settings.model, self.settings.pretrained),
         }
 
     @property

@@ -48,7 +48,7 @@ class ReferenceSpec(Spec):
     """A partition of real images."""
 
     stage: ClassVar[str] = "reference"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     images_dir: str
     pairs: Input

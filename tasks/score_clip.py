@@ -35,7 +35,7 @@ class ClipScoreSpec(Spec):
     """A partition of generated images."""
 
     stage: ClassVar[str] = "clipscore"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     generated: Input
     label: str

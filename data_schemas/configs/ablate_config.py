@@ -14,7 +14,9 @@ from data_schemas.profiles import merge_values
 class Variant(Settings):
     """A row of the table: what is changed in `finetune`, and what the paper says of it."""
 
-    label: Annotated[str, Field(pattern=r"^[a-z0-9 ,_+-]+$")]
+    label: Annotated[
+        str, Field(pattern=r"^[a-z0-9 ,_+-]+$", description="Its name in tables and charts.")
+    ]
     frozen: Annotated[bool, Field(description="Not fine-tuned: the base model as it is.")] = False
     reference: Annotated[
         bool, Field(description="Others are held to it; the first one if none is.")

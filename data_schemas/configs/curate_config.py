@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from data_schemas.configs.flow_config import Count, FlowConfig, Settings, Share
+from data_schemas.configs.flow_config import Count, Device, FlowConfig, Settings, Share
 from data_schemas.configs.mask_config import MaskConfig
 from data_schemas.redact_urls import redact_urls
 
@@ -31,7 +31,7 @@ def _check_folder(path: str) -> str:
 
 
 CaptionFile = Annotated[str, AfterValidator(_check_file)]
-Paths = Annotated[list[CaptionFile], Field(min_length=1)]
+Paths = Annotated[list[CaptionFile], Field(min_length=1, description="Files, one or more.")]
 Folder = Annotated[str, AfterValidator(_check_folder)]
 
 
@@ -39,8 +39,8 @@ class PocketSource(Settings):
     """Scenes that the project draws itself, in COCO's and VSR's formats."""
 
     kind: Literal["pocket"]
-    seed: int
-    num_images: Annotated[int, Field(ge=8)]
+    seed: Annotated[int, Field(description="Draws the scenes.")]
+    num_images: Annotated[int, Field(ge=8, description="Scenes of all COCO folders together.")]
     num_damaged: Annotated[int, Field(ge=0, description="Bad images and captions put among them.")]
 
 
@@ -127,6 +127,10 @@ _IMAGES_DIR = (
     " it."
 )
 ImagesDir = Annotated[Folder, Field(description=_IMAGES_DIR)]
+_IMAGE = "Name of the column or field with the image: its path, or URL"
+_CAPTION = "Name of the column or field with the caption, or a list of captions."
+ImageColumn = Annotated[str, Field(description=f"{_IMAGE}.")]
+CaptionColumn = Annotated[str, Field(description=_CAPTION)]
 
 
 class CocoCaptionsSource(_OwnSource):
@@ -145,8 +149,8 @@ class JsonSource(_TableSource):
     kind: Literal["json"]
     paths: Paths
     images_dir: ImagesDir
-    image_column: str = "img_path"
-    caption_column: str = "caption"
+    image_column: ImageColumn = "img_path"
+    caption_column: CaptionColumn = "caption"
 
 
 class CsvSource(_TableSource):
@@ -155,9 +159,11 @@ class CsvSource(_TableSource):
     kind: Literal["csv"]
     paths: Paths
     images_dir: ImagesDir
-    image_column: str
-    caption_column: str
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    image_column: ImageColumn
+    caption_column: Annotated[str, Field(description="Name of the column with the caption.")]
+    delimiter: Annotated[
+        str, Field(min_length=1, max_length=1, description="Between the values of a row.")
+    ] = ","
 
 
 class ParquetSource(_TableSource):
@@ -166,8 +172,8 @@ class ParquetSource(_TableSource):
     kind: Literal["parquet"]
     paths: Paths
     images_dir: ImagesDir
-    image_column: str
-    caption_column: str
+    image_column: Annotated[str, Field(description=f"{_IMAGE}, or its bytes.")]
+    caption_column: CaptionColumn
 
 
 class ImageFolderSource(_TableSource):
@@ -175,8 +181,8 @@ class ImageFolderSource(_TableSource):
 
     kind: Literal["image_folder"]
     images_dir: Annotated[Folder, Field(description="The folder, with metadata.jsonl in it.")]
-    image_column: str = "file_name"
-    caption_column: str = "text"
+    image_column: ImageColumn = "file_name"
+    caption_column: CaptionColumn = "text"
 
 
 class WebdatasetSource(_OwnSource):
@@ -217,9 +223,9 @@ class RankConfig(Settings):
 
     model: Annotated[str, Field(description="open_clip model name, or pocket:clip, or a folder.")]
     pretrained: Annotated[
-        str, Field(description="open_clip tag of the weights; empty for a folder.")
+        str, Field(description="open_clip tag of the weights, or their file; empty for a folder.")
     ]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(description="Images, and captions, that it sees at once.")]
 
 
 StopNoun = Annotated[str, StringConstraints(to_lower=True, strip_whitespace=True, min_length=1)]
@@ -229,7 +235,9 @@ class ParseConfig(Settings):
     """flair, which finds the nouns."""
 
     model: Annotated[str, Field(description="flair model name, or pocket:tagger, or a file.")]
-    noun_tags: Annotated[list[str], Field(min_length=1)]
+    noun_tags: Annotated[
+        list[str], Field(min_length=1, description="The tagger's tags of words that are nouns.")
+    ]
     stop_nouns: Annotated[
         list[StopNoun],
         Field(
@@ -237,7 +245,7 @@ class ParseConfig(Settings):
             " so that side leaves out side and left side, and keeps side dish."
         ),
     ]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(description="Captions tagged at once.")]
 
 
 class CardConfig(Settings):
@@ -268,4 +276,4 @@ class CurateConfig(FlowConfig):
     max_rejected_fraction: Annotated[
         Share, Field(description="A stage fails if more of its samples than this are left out.")
     ]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device

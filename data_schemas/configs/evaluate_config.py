@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from data_schemas.configs.flow_config import Count, FlowConfig, Settings
+from data_schemas.configs.flow_config import Count, Device, FlowConfig, Settings
 from data_schemas.configs.quality_config import ClipScoreConfig, QualityConfig
 from data_schemas.evaluation_records import LOWEST_SCORE
 from data_schemas.find_nouns import find_nouns
@@ -30,27 +30,31 @@ class SampledPrompts(Settings):
 
     kind: Literal["sampled"]
     categories: Categories
-    num_prompts: Count
-    num_objects: Annotated[int, Field(ge=1, le=10)]
-    seed: int
+    num_prompts: Annotated[Count, Field(description="How many are drawn.")]
+    num_objects: Annotated[int, Field(ge=1, le=10, description="Categories of a prompt.")]
+    seed: Annotated[int, Field(description="Draws them.")]
 
 
 class PromptFile(Settings):
     """Prompts in the form of MultiGen's released files."""
 
     kind: Literal["file"]
-    path: str
+    path: Annotated[str, Field(description="The JSON file.")]
 
 
 class SamplerConfig(Settings):
     """How images are generated; the paper's is PNDM, 50 steps, guidance 7.5."""
 
-    scheduler: Literal["pndm"]
-    num_inference_steps: Count
-    guidance_scale: Annotated[float, Field(ge=1.0)]
-    height: Annotated[int, Field(ge=8, multiple_of=8)]
-    width: Annotated[int, Field(ge=8, multiple_of=8)]
-    seed: int
+    scheduler: Annotated[Literal["pndm"], Field(description="The paper's.")]
+    num_inference_steps: Annotated[
+        Count, Field(description="Steps of the sampler; PNDM calls the UNet once more.")
+    ]
+    guidance_scale: Annotated[
+        float, Field(ge=1.0, description="Of classifier-free guidance; 1 is none.")
+    ]
+    height: Annotated[int, Field(ge=8, multiple_of=8, description="Pixels.")]
+    width: Annotated[int, Field(ge=8, multiple_of=8, description="Pixels.")]
+    seed: Annotated[int, Field(description="Of the noise, with prompt and round.")]
     precision: Annotated[
         Literal["float32", "bfloat16", "float16"],
         Field(description="Digits of the networks; the paper's is float32."),
@@ -79,7 +83,7 @@ class SamplerConfig(Settings):
 class LatencyConfig(Settings):
     """Seconds an image, one image at a time, as Table 1 of the paper has it."""
 
-    num_images: Count
+    num_images: Annotated[Count, Field(description="Images timed.")]
     num_warmup: Annotated[int, Field(ge=0, description="Images before these, not counted.")]
 
 
@@ -105,7 +109,7 @@ class DetectorConfig(Settings):
         Literal["float32", "bfloat16", "float16"],
         Field(description="In what the vision tower multiplies; published figures are float32."),
     ]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(description="Images looked at together.")]
 
     @field_validator("query")
     @classmethod
@@ -126,9 +130,9 @@ class DetectorConfig(Settings):
 class AttentionConfig(Settings):
     """A prompt whose cross-attention is drawn, model beside model."""
 
-    prompt: str
+    prompt: Annotated[str, Field(description="What is drawn.")]
     nouns: Annotated[list[str], Field(min_length=1, description="Each occurs in the prompt.")]
-    seed: int
+    seed: Annotated[int, Field(description="Of the noise.")]
     heads_of: Annotated[
         str, Field(description="Layers whose heads are drawn, up_16; empty: the last ones.")
     ]
@@ -153,7 +157,9 @@ class VisorConfig(Settings):
     num_prompts: Annotated[
         int, Field(ge=0, description="So many are drawn; 0 takes all, 25,280 of COCO's 80.")
     ]
-    num_images_per_prompt: Count
+    num_images_per_prompt: Annotated[
+        Count, Field(description="Rounds; the published VISOR has four.")
+    ]
     seed: Annotated[int, Field(description="Decides which prompts are drawn.")]
     detector: DetectorConfig
 
@@ -196,7 +202,7 @@ class EvaluateConfig(FlowConfig):
     latency: LatencyConfig
     detector: DetectorConfig
     attention: AttentionConfig
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
 
     @model_validator(mode="after")
     def _clip_score_has_images(self) -> Self:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from data_schemas.configs.flow_config import FlowConfig, Settings
+from data_schemas.configs.flow_config import Device, FlowConfig, Settings
 from data_schemas.find_nouns import find_nouns
 
 Count = Annotated[int, Field(ge=1)]
@@ -33,7 +33,7 @@ class ObjectiveConfig(Settings):
 class ValidationPrompt(Settings):
     """A prompt that is drawn from the same noise again and again, and where its nouns look."""
 
-    prompt: Annotated[str, Field(min_length=1)]
+    prompt: Annotated[str, Field(min_length=1, description="What is drawn.")]
     nouns: Annotated[list[str], Field(min_length=1, description="Words of the prompt.")]
 
     @model_validator(mode="after")
@@ -49,7 +49,14 @@ class FinetuneConfig(FlowConfig):
 
     base_model: Annotated[str, Field(description="Hub name or folder, or pocket:stable_diffusion.")]
     base_revision: Annotated[str, Field(description="Commit of a hub model; empty for a folder.")]
-    resolution: Annotated[int, Field(ge=8, multiple_of=8)]
+    resolution: Annotated[
+        int,
+        Field(
+            ge=8,
+            multiple_of=8,
+            description="Pixels of a side: images are resized by their short side and cropped.",
+        ),
+    ]
     mask_reduction: Annotated[
         Literal["coverage", "antialiased", "released"],
         Field(description="How a mask shrinks to an attention map's resolution."),
@@ -68,8 +75,12 @@ class FinetuneConfig(FlowConfig):
     lora_rank: Annotated[Count, Field(description="Of the LoRA layers, if they are trained.")]
     num_steps: Annotated[Count, Field(description="Optimizer steps.")]
     batch_size: Annotated[Count, Field(description="Of one forward pass, over all processes.")]
-    gradient_accumulation_steps: Count
-    gradient_checkpointing: bool
+    gradient_accumulation_steps: Annotated[
+        Count, Field(description="Forward passes of an optimizer step.")
+    ]
+    gradient_checkpointing: Annotated[
+        bool, Field(description="Compute activations again in the backward pass: less memory.")
+    ]
     mixed_precision: Annotated[
         Literal["no", "fp16", "bf16"], Field(description="Of the forward pass.")
     ]
@@ -84,17 +95,34 @@ class FinetuneConfig(FlowConfig):
             " from its checkpoint; it then runs in a child process. 0 for never."
         ),
     ]
-    optimizer: Literal["adamw", "adamw_8bit"]
-    learning_rate: Annotated[float, Field(gt=0.0)]
-    lr_scheduler: Literal[
-        "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"
+    optimizer: Annotated[
+        Literal["adamw", "adamw_8bit"],
+        Field(description="AdamW, with states of 32 bits, or of 8 by bitsandbytes."),
     ]
-    lr_warmup_steps: Annotated[int, Field(ge=0)]
-    adam_beta1: Annotated[float, Field(ge=0.0, lt=1.0)]
-    adam_beta2: Annotated[float, Field(ge=0.0, lt=1.0)]
-    adam_weight_decay: NotNegative
-    adam_epsilon: Annotated[float, Field(gt=0.0)]
-    max_grad_norm: Annotated[float, Field(gt=0.0)]
+    learning_rate: Annotated[float, Field(gt=0.0, description="At its highest.")]
+    lr_scheduler: Annotated[
+        Literal[
+            "constant",
+            "constant_with_warmup",
+            "linear",
+            "cosine",
+            "cosine_with_restarts",
+            "polynomial",
+        ],
+        Field(description="How the learning rate changes over the steps, as diffusers names it."),
+    ]
+    lr_warmup_steps: Annotated[int, Field(ge=0, description="Steps until the rate is reached.")]
+    adam_beta1: Annotated[
+        float, Field(ge=0.0, lt=1.0, description="Decay of the mean of gradients.")
+    ]
+    adam_beta2: Annotated[
+        float, Field(ge=0.0, lt=1.0, description="Decay of the mean of their squares.")
+    ]
+    adam_weight_decay: Annotated[NotNegative, Field(description="Of all trained weights.")]
+    adam_epsilon: Annotated[float, Field(gt=0.0, description="Added to the divisor of a step.")]
+    max_grad_norm: Annotated[
+        float, Field(gt=0.0, description="Longer gradients are shortened to it.")
+    ]
     ema_decay: Annotated[
         float,
         Field(ge=0.0, lt=1.0, description="Of the averaged weights that are saved; 0 for none."),
@@ -103,7 +131,7 @@ class FinetuneConfig(FlowConfig):
         NotNegative,
         Field(description="Training stops when the denoising loss is so many times what it was."),
     ]
-    seed: int
+    seed: Annotated[int, Field(description="Of the samples' order, noise, timesteps and dropout.")]
     validation_fraction: Annotated[
         float,
         Field(
@@ -122,8 +150,10 @@ class FinetuneConfig(FlowConfig):
     trackers: Annotated[
         list[Literal["tensorboard", "wandb", "mlflow"]], Field(description="Told of every step.")
     ]
-    encode_batch_size: Count
-    device: Literal["auto", "cpu", "cuda"]
+    encode_batch_size: Annotated[
+        Count, Field(description="Images, and captions, that are encoded at once, before training.")
+    ]
+    device: Device
 
     @model_validator(mode="after")
     def _processes_share_batches(self) -> Self:

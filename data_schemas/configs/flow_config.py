@@ -1,7 +1,7 @@
 """What all configs share: frozen, strict, and completed from a profile."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,10 @@ from data_schemas.profiles import load_profile, merge_values
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    Field(description="Where models compute; auto takes a GPU if there is one."),
+]
 
 
 def _without_required(schema: dict[str, Any]) -> None:

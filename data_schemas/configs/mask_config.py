@@ -41,11 +41,17 @@ class MaskConfig(Settings):
         Literal["caption", "phrase"],
         Field(description="Nouns in one prompt of the detector: all of a caption, or one."),
     ]
-    box_threshold: Share
-    text_threshold: Share
-    nms_threshold: Share
-    short_side: Count
-    long_side: Count
+    box_threshold: Annotated[Share, Field(description="Least score of a box.")]
+    text_threshold: Annotated[
+        Share, Field(description="Least score of the phrase that a box is given to.")
+    ]
+    nms_threshold: Annotated[
+        Share, Field(description="IoU above which boxes of a phrase are reduced to the best.")
+    ]
+    short_side: Annotated[
+        Count, Field(description="Pixels of an image's short side as Grounding DINO sees it.")
+    ]
+    long_side: Annotated[Count, Field(description="Most pixels of its long side there.")]
     segmenter_backend: Annotated[
         Literal["segment_anything_hq", "transformers"],
         Field(description="Package of SAM-HQ: segment-anything-hq or transformers."),

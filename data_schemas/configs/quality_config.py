@@ -35,7 +35,7 @@ class ClipModel(Settings):
 
     model: Annotated[str, Field(description="open_clip model name, or pocket:clip, or a folder.")]
     pretrained: Annotated[
-        str, Field(description="open_clip tag of the weights; empty for a folder.")
+        str, Field(description="open_clip tag of the weights, or their file; empty for a folder.")
     ]
 
     @property
@@ -72,8 +72,8 @@ class QualityConfig(Settings):
             " centre cropped.",
         ),
     ]
-    num_kid_subsets: Count
-    kid_subset_size: Annotated[int, Field(ge=2)]
+    num_kid_subsets: Annotated[Count, Field(description="Draws of KID, whose mean it is.")]
+    kid_subset_size: Annotated[int, Field(ge=2, description="Images of each draw.")]
     allow_few_images: Annotated[
         bool,
         Field(
@@ -81,7 +81,7 @@ class QualityConfig(Settings):
             " determine: 2048 of Inception."
         ),
     ]
-    batch_size: Count
+    batch_size: Annotated[Count, Field(description="Images that the extractor sees at once.")]
 
     @model_validator(mode="after")
     def _pairs_are_enough(self) -> Self:
@@ -106,9 +106,9 @@ class ClipScoreConfig(ClipModel):
     """
 
     prefix: Annotated[str, Field(description="Stands before every prompt, and a space after it.")]
-    scale: Annotated[float, Field(gt=0.0)]
-    negative_as_zero: bool
-    batch_size: Count
+    scale: Annotated[float, Field(gt=0.0, description="Factor of the cosine.")]
+    negative_as_zero: Annotated[bool, Field(description="Count a negative cosine as 0.")]
+    batch_size: Annotated[Count, Field(description="Images that go through CLIP at once.")]
 
     @property
     def convention(self) -> str:

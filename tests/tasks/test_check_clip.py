@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_schemas.configs.quality_config import ClipModel
-from tasks.image_extractors import check_clip
+from tasks.image_extractors import check_clip, weights_identity
 
 
 def check(model: str, pretrained: str = "") -> None:
@@ -49,3 +49,15 @@ def test_what_open_clip_does_not_have_is_refused(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=field + ".*which runs code that came with the model"):
         check(str(tmp_path))
+
+
+def test_a_file_of_weights_is_known_by_what_it_holds(tmp_path):
+    def of(pretrained: str) -> str:
+        return weights_identity(ClipModel(model="RN50", pretrained=pretrained))
+
+    paths = [tmp_path / name for name in ("a.pt", "b.pt", "c.pt")]
+    for path, content in zip(paths, ("one", "one", "another"), strict=True):
+        path.write_text(content)
+    same, again, other = (of(str(path)) for path in paths)
+    assert same == again != other
+    assert of("openai") == "RN50@openai"

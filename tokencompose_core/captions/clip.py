@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tokencompose_core.checkpoints.check_folder import check_folder
 from tokencompose_core.checkpoints.hub_access import is_offline
-from tokencompose_core.store.read_ahead import read_ahead
+from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Cli
 
     Args:
         model: Folder with `open_clip_config.json` and weights, or a name of open_clip's.
-        pretrained: Tag of the weights, for a name; left out for a folder.
+        pretrained: Tag of the weights or their file, for a name; left out for a folder. Weights of
+            a tag that were trained with QuickGELU, OpenAI's, get it whatever the name says;
+            open_clip itself would only warn.
         device: Where to put the model.
 
     Raises:
@@ -85,8 +87,12 @@ def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Cli
     """
     check_folder(model)
     name = f"local-dir:{model}" if isinstance(model, Path) else model
+    tagged = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained) if pretrained else {}
     network, preprocess = open_clip.create_model_from_pretrained(
-        name, pretrained=pretrained or None, device=device
+        name,
+        pretrained=pretrained or None,
+        device=device,
+        force_quick_gelu=bool(tagged.get("quick_gelu")),
     )
     # Their configs may name a tokenizer of transformers, and options for it.
     described = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
@@ -105,13 +111,13 @@ def score_captions(
 ) -> Iterator[ScoredImage | None]:
     """Cosine similarity of each image with each of its captions.
 
-    While the model works on a batch, the next one is loaded and resized; no more than these two are
-    in memory.
+    While the model works on a batch, the next one is loaded and resized, beside a GPU the next few;
+    no more than these are in memory.
 
     Args:
         clip: A loaded CLIP.
         load_image: Gives the image of an index in RGB, or None if it has none, and is called in
-            another thread.
+            other threads.
         captions: For every image its candidates, at least one.
         batch_size: Images, and captions, that go through the model at once.
 
@@ -127,7 +133,8 @@ def score_captions(
         range(start, min(start + batch_size, len(captions)))
         for start in range(0, len(captions), batch_size)
     ]
-    for batch, prepared in zip(batches, read_ahead(prepare, batches), strict=True):
+    ahead = read_ahead(prepare, batches, num_threads=loaders_beside(clip.device))
+    for batch, prepared in zip(batches, ahead, strict=True):
         kept = [index for index, own in zip(batch, prepared, strict=True) if own]
         pixels = [own[1] for own in prepared if own]
         scores = iter(_score(clip, pixels, [captions[index] for index in kept], batch_size))

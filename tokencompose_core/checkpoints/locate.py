@@ -94,6 +94,19 @@ def identity(name: str, revision: str = "") -> str:
     return _content_digest(path.resolve())
 
 
+def clip_identity(model: str, pretrained: str) -> str:
+    """The same for a model of open_clip, whose weights a tag names, or a file holds.
+
+    Args:
+        model: Folder, or name of open_clip's.
+        pretrained: Tag of the weights, or their file.
+    """
+    weights = Path(pretrained)
+    if locate(model) is None and weights.is_file():
+        return f"{model}@{_content_digest(weights.resolve())}"
+    return identity(model, pretrained)
+
+
 @cache
 def _package(name: str) -> Path:
     return Path(str(resources.files(name)))

@@ -44,7 +44,7 @@ def score_prompts(
     Args:
         clip: A loaded CLIP.
         load_image: Gives the image of an index in RGB, or None if it has none, and is called in
-            another thread.
+            other threads.
         prompts: The prompt of every image.
         prefix: Put before each prompt, with a space.
         scale: Factor of the cosine of image and text features.

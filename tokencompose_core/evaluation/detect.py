@@ -15,7 +15,7 @@ from data_schemas.evaluation_records import LOWEST_SCORE
 from tokencompose_core.evaluation.detectors import OwlDetector
 from tokencompose_core.evaluation.query_lengths import check_query_lengths
 from tokencompose_core.masking.precision import Precision, compute_in
-from tokencompose_core.store.read_ahead import read_ahead
+from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
 
 # Categories to look for, and images.
 _Batch = tuple[Sequence[Sequence[str]], list[Image.Image]]
@@ -55,14 +55,14 @@ def detect_categories(
 
     As in MultiGen's and VISOR's releases every category is a text query, and a box belongs to its
     best query alone, of those of its image. The vision tower sees an image once, the text tower a
-    category once. While a GPU works on a batch, the next one is read and resized. A CPU works on up
-    to four batches at once, which share its cores: many small operations in one core each take less
-    time than one after the other in all of them.
+    category once. While a GPU works on a batch, the next few are decoded and resized. A CPU works
+    on up to four batches at once, which share its cores: many small operations in one core each
+    take less time than one after the other in all of them.
 
     Args:
         detector: A loaded detector.
         images: Pictures in RGB, taken one by one. Those that Pillow opened but did not decode yet
-            are decoded in another thread.
+            are decoded in other threads.
         categories: For every picture the categories to look for, at least one.
         vocabulary: All categories, each once.
         query: Text query of a category, with `{name}` in its place.
@@ -152,7 +152,8 @@ def _detect(
             cores=cores // num_threads,
         )
     else:
-        found = map(detect, read_ahead(prepare, read()))
+        num_threads = loaders_beside(detector.device)
+        found = map(detect, read_ahead(prepare, read(), num_threads=num_threads))
     for batch in found:
         yield from batch
 

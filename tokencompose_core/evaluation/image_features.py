@@ -17,7 +17,7 @@ from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from tokencompose_core.captions.clip import Clip
 from tokencompose_core.checkpoints.read_weights import first_line, read_weights
-from tokencompose_core.store.read_ahead import read_ahead
+from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ def extract_features(
     resolution: int | None,
     batch_size: int,
 ) -> Iterator[Float32[np.ndarray, " dimension"] | None]:
-    """Features of images, of which the next batch is loaded while the network works.
+    """Features of images, of which the next batches are loaded while the network works.
 
     Args:
         extractor: A loaded network.
         load_image: Gives the image of an index in RGB, or None if it has none, and is called in
-            another thread.
+            other threads.
         count: Number of images.
         resolution: See `resize_and_crop`; None leaves images as they are.
         batch_size: Images that go through the network at once.
@@ -112,7 +112,8 @@ def extract_features(
         return extractor.prepare(image)
 
     batches = [range(i, min(i + batch_size, count)) for i in range(0, count, batch_size)]
-    for prepared in read_ahead(prepare, batches):
+    ahead = read_ahead(prepare, batches, num_threads=loaders_beside(extractor.device))
+    for prepared in ahead:
         kept = [pixels for pixels in prepared if pixels is not None]
         if len(sizes := {tuple(pixels.shape) for pixels in kept}) > 1:
             raise ValueError(f"images differ in size, {sorted(sizes)}: give a resolution")

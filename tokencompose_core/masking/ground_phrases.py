@@ -25,7 +25,7 @@ from tokencompose_core.masking.segment_boxes import (
     prepare_for_segmenter,
     unite_masks,
 )
-from tokencompose_core.store.read_ahead import read_ahead
+from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
 from tokencompose_core.store.run_lengths import encode_mask
 
 
@@ -57,14 +57,14 @@ def ground_phrases(
 
     Images that the detector sees at one size share a batch, wherever they stand; so what is found
     in an image does not depend on the others. While the models work on a batch, the next one is
-    loaded and resized; no more than these two are in memory. The masks of all boxes of a phrase are
-    united, one by one, so that no more than two are in memory at the size of the image. A phrase
-    that occurs twice in a caption gets the same mask both times.
+    loaded and resized, beside a GPU the next few; no more than these are in memory. The masks of
+    all boxes of a phrase are united, one by one, so that no more than two are in memory at the size
+    of the image. A phrase that occurs twice in a caption gets the same mask both times.
 
     Args:
         detector: A loaded Grounding DINO.
         segmenter: A loaded SAM-HQ.
-        load_image: Gives the image of an index, and is called in another thread.
+        load_image: Gives the image of an index, and is called in other threads.
         sizes: Width and height of every image.
         phrases: For each image its phrases, at least one.
         box_threshold: See `detect_phrases`, as for the next four and `prompting`.
@@ -98,7 +98,8 @@ def ground_phrases(
     shapes = [prepared_size(*size, short_side=short_side, long_side=long_side) for size in sizes]
     batches = batch_equal(shapes, batch_size)
     check = precision or PrecisionCheck("float32", 0.0)
-    for batch, prepared in zip(batches, read_ahead(prepare, batches), strict=True):
+    ahead = read_ahead(prepare, batches, num_threads=loaders_beside(detector.device))
+    for batch, prepared in zip(batches, ahead, strict=True):
         ground = partial(
             _ground_batch,
             detector,

@@ -1,8 +1,46 @@
+import json
+
 import numpy as np
+import open_clip
+import pytest
+import torch
+from torch import nn
 
 from tests.conftest import MODELS
 from tokencompose_core.captions.clip import best_caption, load_clip, score_captions
 from tokencompose_core.pocket.floors.held_out import draw_held_out
+
+
+@pytest.fixture
+def tagged(tmp_path, monkeypatch):
+    """Weights of two tags, of which one was trained with QuickGELU, for one name of open_clip's."""
+    config = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 16, "patch_size": 8, "head_width": 4, "width": 8, "layers": 1},
+        "text_cfg": {"width": 8, "heads": 2, "layers": 1},
+    }
+    (tmp_path / "Tiny-ViT.json").write_text(json.dumps(config))
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", {})
+    monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIG_PATHS", [])
+    open_clip.add_model_config(tmp_path)
+    tags = {"openai": {"url": "none", "quick_gelu": True}, "other": {"url": "none"}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "Tiny-ViT", tags)
+    weights = tmp_path / "weights.pt"
+    torch.save(open_clip.create_model("Tiny-ViT").state_dict(), weights)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: str(weights))
+    return "Tiny-ViT", weights
+
+
+@pytest.mark.filterwarnings("error:QuickGELU mismatch")
+def test_weights_get_the_activation_that_they_were_trained_with(tagged):
+    name, weights = tagged
+    for pretrained, activation in (
+        ("openai", open_clip.transformer.QuickGELU),
+        ("other", nn.GELU),
+        (str(weights), nn.GELU),
+    ):
+        blocks = load_clip(name, pretrained).model.visual.transformer.resblocks
+        assert [type(block.mlp.gelu) for block in blocks] == [activation]
 
 
 def test_batching_changes_no_score_and_scores_are_cosines():
