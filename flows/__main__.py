@@ -17,6 +17,7 @@ from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.command_line import parse_arguments
+from flows.describe_problems import describe_problems
 from flows.local_server import local_server
 from flows.print_results import (
     print_ablation,
@@ -32,7 +33,18 @@ from flows.print_results import (
     print_set,
 )
 from flows.print_tables import print_garbage, print_health, print_lineage, print_retries
+from flows.quiet_console import quiet_console
 from tasks.opened_store import StoreError
+
+# What a person can mend says how; anything else shows where it happened.
+_MENDABLE = (
+    FileNotFoundError,
+    StoreError,
+    ValueError,
+    ArithmeticError,
+    ParameterBindError,
+    ParameterTypeError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,21 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
         is_pocket = getattr(options, "profile", "pocket") == "pocket"
         os.environ.setdefault("HF_HUB_OFFLINE", "1" if is_pocket else "0")
+        quiet_console(_MENDABLE)
         _run(options)
     except ValidationError as error:
-        for problem in error.errors():
-            field = ".".join(str(part) for part in problem["loc"]) or "config"
-            print(f"{field}: {problem['msg']}", file=sys.stderr)
+        print(*describe_problems(error), sep="\n", file=sys.stderr)
         return 2
-    except (
-        FileNotFoundError,
-        StoreError,
-        ValueError,
-        ArithmeticError,
-        ParameterBindError,
-        ParameterTypeError,
-    ) as error:
-        # What a person can mend says how; anything else shows where it happened.
+    except _MENDABLE as error:
         print(error, file=sys.stderr)
         return 1
     except (KeyboardInterrupt, TerminationSignal):

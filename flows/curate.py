@@ -4,11 +4,11 @@ from prefect import flow
 
 from data_schemas.configs.curate_config import CurateConfig
 from tasks.announce import announce_dataset
+from tasks.check_curation import check_curation
 from tasks.describe_dataset import describe_dataset
 from tasks.draw_dataset_card import CuratedSet, draw_dataset_card
-from tasks.mask_models import check_mask_models
 from tasks.mask_nouns import mask_nouns
-from tasks.parse_nouns import check_tagger, parse_nouns
+from tasks.parse_nouns import parse_nouns
 from tasks.prepare_source import Source, prepare_source
 from tasks.publish_changes import publish_changes
 from tasks.rank_captions import rank_captions
@@ -31,8 +31,7 @@ def curate(config: CurateConfig = POCKET) -> CuratedSet:
     Returns:
         The key of the data set in the store, which `finetune` takes, and where its report lies.
     """
-    check_tagger(config)
-    check_mask_models(config)
+    check_curation(config)
     source = prepare_source(config)
     return ground(source, select_partitions(source, config), config)
 

@@ -20,7 +20,8 @@ def plan(config: CurateConfig = POCKET) -> list[StagePlan]:
     """Say what `curate` would compute of a caption set, and why; no model is loaded.
 
     Returns:
-        The stages after the selection, with what is there and what would be computed.
+        The stages after the selection, with what is there and what would be computed. If a stage
+        has left out more samples than it may, that one is the last.
     """
     with planning() as stages:
         curate.fn(config)

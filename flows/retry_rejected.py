@@ -4,8 +4,7 @@ from prefect import flow
 
 from data_schemas.configs.curate_config import CurateConfig
 from flows.curate import ground
-from tasks.mask_models import check_mask_models
-from tasks.parse_nouns import check_tagger
+from tasks.check_curation import check_curation
 from tasks.retry_rejected import (
     RetriedSet,
     find_left_out,
@@ -31,8 +30,7 @@ def retry_rejected(config: CurateConfig = POCKET) -> RetriedSet:
     Returns:
         The data set, and what became of everything that was left out, by reason.
     """
-    check_tagger(config)
-    check_mask_models(config)
+    check_curation(config)
     found = find_left_out(config)
     source = prepare_again(config, found)
     forget_selection(source, config, found)

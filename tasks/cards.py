@@ -8,9 +8,9 @@ from io import BytesIO
 
 from prefect.artifacts import create_markdown_artifact
 
-from data_schemas.rejections import describe_reason
+from data_schemas.rejections import PHRASE_REASONS, Rejection, describe_reason
 from tasks.links import link_to_maker, link_to_output
-from tasks.markdown import plain_text, table
+from tasks.markdown import plain_text, table, visible_text
 from tasks.stage import PLANNER, Outcome, open_store
 from tokencompose_core.store.rejections import REJECTIONS_NAME, check_rejected_fraction
 
@@ -21,6 +21,7 @@ _MOST_ROWS = 100
 _EXAMPLES_A_REASON = 10
 _MOST_EXAMPLES = 50
 _MOST_DESCRIBED = 4000
+_MOST_IN_ERROR = 5
 _SHEETS = ("distributions.png", "sheet.jpg", "losses.png", "samples.jpg", "nouns.jpg", "layers.jpg")
 
 
@@ -53,7 +54,13 @@ def close_stage(
     elif any(outcome.state == "Planned" for outcome in outcomes):
         return
     num_in = sum(outcome.manifest.num_in for outcome in outcomes)
-    check_rejected_fraction(stage, num_in, _rejected(outcomes), max_rejected_fraction)
+    check_rejected_fraction(
+        stage,
+        num_in,
+        _rejected(outcomes),
+        max_rejected_fraction,
+        lambda: _describe_lost(outcomes, subject),
+    )
 
 
 def artifact_key(*names: str) -> str:
@@ -139,10 +146,8 @@ def format_figure(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _examples(outcomes: Sequence[Outcome]) -> list[str]:
-    """The first that was left out for each reason, from as few outputs as show enough of it."""
-    reasons = _rejected(outcomes)
-    num = min(_EXAMPLES_A_REASON, max(1, _MOST_EXAMPLES // max(1, len(reasons))))
+def _find_examples(outcomes: Sequence[Outcome], num: int) -> list[Rejection]:
+    """The first that were left out for each reason, from as few outputs as show enough of it."""
     store = open_store()
     paths, seen = [], Counter[str]()
     for manifest in (outcome.manifest for outcome in outcomes):
@@ -155,13 +160,48 @@ def _examples(outcomes: Sequence[Outcome]) -> list[str]:
         return []
     from tokencompose_core.reports.left_out import find_examples
 
+    found = find_examples(paths, num)
+    return [rejection for _, own in sorted(found.items()) for rejection in own]
+
+
+def _examples(outcomes: Sequence[Outcome]) -> list[str]:
+    """Lines of a table of what was left out for each reason."""
+    num = min(_EXAMPLES_A_REASON, max(1, _MOST_EXAMPLES // max(1, len(_rejected(outcomes)))))
     rows = [
-        (plain_text(rejection.key), reason, plain_text(rejection.detail))
-        for (_, reason), found in sorted(find_examples(paths, num).items())
-        for rejection in found
+        (plain_text(rejection.key), str(rejection.reason), plain_text(rejection.detail))
+        for rejection in _find_examples(outcomes, num)
     ]
     lines = table(("left out", "reason", "what exactly"), rows[:_MOST_EXAMPLES])
     return [*lines, "The flow `inspect` shows what became of any one sample.", ""] if rows else []
+
+
+def _describe_lost(outcomes: Sequence[Outcome], subject: str) -> str:
+    """A few samples that a stage left out, and where all of them are listed, for an error."""
+    reasons = _rejected(outcomes).keys() - PHRASE_REASONS
+    num = max(1, _MOST_IN_ERROR // len(reasons))
+    lines = [
+        f"  {rejection.reason}  {_name_lost(rejection)}\n"
+        for rejection in _find_examples(outcomes, num)
+        if rejection.reason in reasons
+    ]
+    store = open_store()
+    where = [
+        f"{store.url}/{outcome.manifest.key}/{REJECTIONS_NAME}"
+        for outcome in outcomes
+        if reasons & outcome.manifest.rejected.keys()
+    ]
+    more = f" and in {len(where) - 1} more of its outputs" if len(where) > 1 else ""
+    card = artifact_key(outcomes[0].manifest.stage, subject)
+    return (
+        "".join(lines)
+        + f"All are listed in {where[0]}{more}; the card {card} in the UI shows more of them.\n"
+    )
+
+
+def _name_lost(rejection: Rejection) -> str:
+    """A sample's key and what was wrong; of a row without a key that is its place, said once."""
+    key, detail = visible_text(rejection.key), visible_text(rejection.detail)
+    return detail if detail.startswith(key) else f"{key}  {detail}".rstrip()
 
 
 def _pictures(outcomes: Sequence[Outcome], most_bytes: int) -> list[str]:

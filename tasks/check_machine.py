@@ -1,17 +1,22 @@
-"""Refuse, before anything is computed, what this machine cannot do."""
+"""Refuse, before anything is computed, what this machine cannot do or does not have."""
 
 from importlib.util import find_spec
 
 from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.devices import resolve_device
+from tokencompose_core.checkpoints.hub_access import require_in_reach
 
 
 def check_machine(config: FinetuneConfig) -> None:
-    """Look for the packages and the GPUs that a fine-tuning needs.
+    """Look for the base model, the packages and the GPUs that a fine-tuning needs.
 
     Raises:
+        FileNotFoundError: If the base model is not there, and no hub may be asked for it.
         ValueError: Naming the field, what is missing, and the remedy.
     """
+    require_in_reach(
+        "finetune.base_model", config.base_model, "model_index.json", config.base_revision
+    )
     needed = [("finetune.trackers", str(name)) for name in config.trackers]
     if config.optimizer == "adamw_8bit":
         needed.append(("finetune.optimizer", "bitsandbytes"))

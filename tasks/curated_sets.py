@@ -1,15 +1,20 @@
 """Data sets that were made of a caption set, and what each stage made for them."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_schemas.manifest import Manifest, StageTotals
-from tasks.describe_dataset import DatasetSpec
+from tasks.describe_dataset import DatasetSpec, read_dataset
 from tasks.draw_dataset_card import OUTPUTS_NAME, CardSpec
+from tasks.finetune_unet import FinetuneSpec
+from tasks.stage import Input, open_store
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.lineage import trace
 from tokencompose_core.store.list_entries import entries_of_stage
+
+_KEY = re.compile(r"([a-z_]+)-v\d+-[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -63,13 +68,46 @@ def find_curated(store: Store, name: str = "") -> CuratedRecord:
     for record in reversed(known):
         if name in ("", record.caption_set, record.dataset, record.card.key):
             return record
+    raise ValueError(_say_what_there_is(store, name, known))
+
+
+def open_dataset(key: str) -> list[Input]:
+    """The shards of a data set that a person names.
+
+    Raises:
+        ValueError: If it is none, naming what there is.
+    """
+    store = open_store()
+    manifest = store.find(key, "size")
+    if manifest is not None and manifest.stage == DatasetSpec.stage:
+        return read_dataset(key)
+    known = list_curated(store)
+    for record in reversed(known):
+        if key == record.caption_set:
+            raise ValueError(
+                f"dataset: {key!r} is a caption set, whose newest data set is {record.dataset}"
+            )
+        if key == record.card.key:
+            raise ValueError(f"dataset: {key!r} is the card of a data set, {record.dataset}")
+    raise ValueError(f"dataset: {_say_what_there_is(store, key, known)}")
+
+
+def _say_what_there_is(store: Store, name: str, known: Sequence[CuratedRecord]) -> str:
+    """Why a name is no data set, and which there are."""
+    stage = _KEY.fullmatch(name)
+    if stage and stage[1] == FinetuneSpec.stage:
+        said = [f"{name!r} is a model, not a data set."]
+    elif stage and stage[1] != DatasetSpec.stage:
+        said = [f"{name!r} is an output of the stage {stage[1]}, not a data set."]
+    else:
+        said = [f"there is no data set {name!r}."] if name else []
     if not known:
-        raise ValueError(f"the store {store.root} has no data set yet; the flow `curate` makes one")
+        return " ".join(
+            [*said, f"The store {store.root} has no data set yet; the flow `curate` makes one"]
+        )
     names = ", ".join(dict.fromkeys(record.caption_set for record in reversed(known)))
-    raise ValueError(
-        f"the store {store.root} has no data set {name!r}. It has data sets of {names}; the newest"
-        f" is {known[-1].dataset}"
-    )
+    there = f"The store {store.root} has data sets of {names}; the newest is {known[-1].dataset}"
+    return " ".join([*said, there])
 
 
 def find_previous(store: Store, record: CuratedRecord) -> CuratedRecord | None:

@@ -18,6 +18,7 @@ from tasks.devices import Device, resolve_device
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.hub_access import require_in_reach
 from tokencompose_core.checkpoints.locate import identity, local_or_hub
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import read_table
@@ -71,6 +72,7 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
         settings, field = benchmark.detector, f"detector of {benchmark.name}"
         if settings is None:
             continue
+        require_in_reach(field, settings.model, "config.json", settings.revision)
         try:
             name = local_or_hub(settings.model)
             check_model_type(name, settings.architecture, revision=settings.revision)

@@ -3,8 +3,10 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from data_schemas.configs.curate_config import RankConfig
 from data_schemas.configs.quality_config import ClipModel, InceptionExtractor, QualityConfig
 from tasks.devices import Device, resolve_device
+from tokencompose_core.checkpoints.hub_access import naming_field
 from tokencompose_core.checkpoints.locate import clip_identity, identity, locate, require
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def check_extractor(settings: QualityConfig, field: str) -> None:
         raise FileNotFoundError(f"{field}.extractor.weights: {error}") from error
 
 
-def check_clip(settings: ClipModel, field: str) -> None:
+def check_clip(settings: ClipModel | RankConfig, field: str) -> None:
     """Look whether a CLIP can be loaded, before anything is computed.
 
     Args:
@@ -45,18 +47,17 @@ def check_clip(settings: ClipModel, field: str) -> None:
         ValueError: If open_clip has no such model or weights, or the folder may not be opened.
     """
     try:
-        path = locate(settings.model)
-        if path is None:
-            from tokencompose_core.captions.clip import check_clip_name
+        with naming_field(f"{field}.model", settings.model):
+            path = locate(settings.model)
+            if path is None:
+                from tokencompose_core.captions.clip import check_clip_name
 
-            check_clip_name(settings.model, settings.pretrained)
-        else:
-            from tokencompose_core.checkpoints.check_folder import check_folder
+                check_clip_name(settings.model, settings.pretrained)
+            else:
+                from tokencompose_core.checkpoints.check_folder import check_folder
 
-            check_folder(path)
-            require(str(path / "open_clip_config.json"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{field}.model: {error}") from error
+                check_folder(path)
+                require(str(path / "open_clip_config.json"))
     except ValueError as error:
         raise ValueError(f"{field}.model: {error}") from error
 

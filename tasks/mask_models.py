@@ -7,6 +7,7 @@ from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.mask_config import MaskConfig
 from tasks.devices import resolve_device
 from tasks.stage import PLANNER
+from tokencompose_core.checkpoints.hub_access import require_in_reach
 from tokencompose_core.checkpoints.locate import (
     identity,
     local_or_hub,
@@ -51,6 +52,8 @@ def check_mask_models(config: CurateConfig) -> None:
     if settings.detector_backend == "groundingdino":
         _require_file("detector_config", settings.detector_config)
         _require_file("detector_checkpoint", settings.detector_checkpoint)
+        if PLANNER.get() is None:
+            require_in_reach("mask.text_encoder", settings.text_encoder, "config.json")
         encoder = require_unless_hub(settings.text_encoder, "config.json")
         if encoder is not None and not encoder.is_dir():
             raise ValueError(f"mask.text_encoder: {encoder} is a file; a BERT is a folder")
@@ -82,6 +85,7 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
     # In keys a hub's name and revision stand for the model: a plan need not ask the hub for it.
     if PLANNER.get() is not None and require_unless_hub(name) is None:
         return
+    require_in_reach(f"mask.{part}_checkpoint", name, "config.json", revision)
     try:
         check_model_type(local_or_hub(name), model_type, revision=revision)
     except OSError as error:

@@ -10,6 +10,7 @@ from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
 from tasks.devices import Device, resolve_device
 from tasks.finetune_unet import MODEL_FOLDER
 from tasks.stage import Input, note_use, open_store
+from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import identity, local_or_hub, require
 from tokencompose_core.store.content_store import Store
 
@@ -128,7 +129,8 @@ def check_models(models: Sequence[ModelUnderTest], config: EvaluateConfig) -> No
         ValueError: If two models share a label, or one is no Stable Diffusion, has no safety
             checker while it is asked for, or no file of LoRA layers where it should; or if the
             device cannot compute in the precision.
-        FileNotFoundError: If a model's LoRA layers are not on this machine.
+        FileNotFoundError: If a model or its LoRA layers are not on this machine, and no hub may be
+            asked for the model.
     """
     from tokencompose_core.checkpoints.pipeline_class import load_options
     from tokencompose_core.evaluation.prepare_pipeline import check_precision, find_lora
@@ -140,11 +142,15 @@ def check_models(models: Sequence[ModelUnderTest], config: EvaluateConfig) -> No
     for model in models:
         if model.lora:
             find_lora(require(model.lora))
-        load_options(
-            model.location(open_store()),
-            model.revision,
-            safety_checker=config.sampler.safety_checker,
-        )
+        field = f"models.{model.label}"
+        if model.name:
+            require_in_reach(field, model.name, "model_index.json", model.revision)
+        with naming_field(field, model.name):
+            load_options(
+                model.location(open_store()),
+                model.revision,
+                safety_checker=config.sampler.safety_checker,
+            )
 
 
 @lru_cache(maxsize=1)

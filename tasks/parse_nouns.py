@@ -13,7 +13,8 @@ from data_schemas.records import PARSED_SCHEMA, ParsedCaption, RankedImage
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
-from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tasks.stage import PLANNER, STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
+from tokencompose_core.checkpoints.hub_access import is_offline, naming_field
 from tokencompose_core.checkpoints.locate import identity, locate, require_unless_hub
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.rejections import write_rejections
@@ -55,9 +56,17 @@ def check_tagger(config: CurateConfig) -> None:
     """Look whether the tagger is there, before any model is loaded; a hub is not asked.
 
     Raises:
-        FileNotFoundError: If its file or folder is missing.
+        FileNotFoundError: If its file or folder is missing, or it is one of a hub that may not be
+            asked and is not on this machine either.
     """
-    require_unless_hub(config.parse.model, "pytorch_model.bin")
+    name = config.parse.model
+    with naming_field("parse.model", name):
+        is_of_a_hub = require_unless_hub(name, "pytorch_model.bin") is None
+        # A plan does not import flair, which alone knows where it keeps its models.
+        if is_of_a_hub and is_offline() and PLANNER.get() is None:
+            from tokencompose_core.nouns.tagger import find_tagger
+
+            find_tagger(name)
 
 
 @lru_cache(maxsize=1)

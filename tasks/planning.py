@@ -11,6 +11,7 @@ from data_schemas.manifest import Manifest, StoredFile
 from tasks.stage import PLANNER, Input, Outcome, Spec, open_store
 from tokencompose_core.store.explain import Cause, explain_missing
 from tokencompose_core.store.history import History
+from tokencompose_core.store.rejections import TooManyRejectedError
 
 UNKNOWN_INPUT = "its input is not computed yet"
 _UNKNOWN = "planned:"
@@ -42,6 +43,7 @@ class StagePlan(BaseModel):
         stored: Outputs that are there.
         stored_images: Images that they were made from.
         reasons: Why the others would be computed; none if all are there.
+        stop: Why the flow would go no further; nothing if it would.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +52,7 @@ class StagePlan(BaseModel):
     stored: int
     stored_images: int
     reasons: list[Reason]
+    stop: str = ""
 
 
 class PlannedOutput(Manifest):
@@ -72,7 +75,7 @@ def planning() -> Iterator[list[StagePlan]]:
 
     The functions of the stages are called in the order of the flow as always, and get manifests of
     what the store has and stand-ins for what it lacks. What is gone or damaged is expected to come
-    out as it was.
+    out as it was. If a stage has left out more than it may, the plan ends with it.
 
     Yields:
         The stages, in the order in which they are asked for.
@@ -112,6 +115,14 @@ def planning() -> Iterator[list[StagePlan]]:
     token = PLANNER.set(plan_stage)
     try:
         yield stages
+    except TooManyRejectedError as error:
+        # The stage is not among them yet if it decides the partitions and has therefore run.
+        if not (stages and stages[-1].stage == error.stage):
+            stages.append(
+                StagePlan(stage=error.stage, stored=1, stored_images=error.num_in, reasons=[])
+            )
+        stop = f"{error.summary}: curate would stop here"
+        stages[-1] = stages[-1].model_copy(update={"stop": stop})
     finally:
         PLANNER.reset(token)
 

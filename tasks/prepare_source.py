@@ -135,7 +135,7 @@ def prepare_source(config: CurateConfig | QualityConfig) -> Source:
 
     Raises:
         FileNotFoundError: If a file of the set is not there.
-        ValueError: If a file as a whole is not what its kind says.
+        ValueError: If a file as a whole is not what its kind says, or filters leave no row.
     """
     match config.source:
         case PocketSource():
@@ -183,7 +183,7 @@ def prepare_own_source(settings: OwnSource) -> Source:
 
     Raises:
         FileNotFoundError: If a file of the set is not there.
-        ValueError: If a file as a whole is not what its kind says.
+        ValueError: If a file as a whole is not what its kind says, or filters leave no row.
     """
     STOP.clear()  # of a flow that was interrupted before, in the same process
     images_dir, limits = Path(settings.images_dir), settings.image_limits

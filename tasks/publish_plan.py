@@ -23,7 +23,7 @@ def plan_rows(stages: Sequence[StagePlan]) -> list[tuple[str, str, str, str, str
     for plan in stages:
         there = str(plan.stored)
         if not plan.reasons:
-            rows.append((plan.stage, there, "0", "0", ""))
+            rows.append((plan.stage, there, "0", "0", plan.stop))
         for number, reason in enumerate(plan.reasons):
             bound = "up to " if reason.why == UNKNOWN_INPUT else ""
             own = (f"{bound}{reason.outputs}", str(reason.images), _why(reason))

@@ -44,6 +44,14 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture
+def hub_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with another profile than `pocket`; nothing on a hub is there in tests."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+
+@pytest.fixture
 def store_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of the test's own, for flows and tasks."""
     monkeypatch.setenv("TOKENCOMPOSE_STORE", str(tmp_path / "store"))

@@ -2,14 +2,37 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from data_schemas.configs.flow_config import Count, Device, FlowConfig, Settings, Share
 from data_schemas.configs.mask_config import MaskConfig
+from data_schemas.redact_urls import redact_urls
 
 CaptionSetName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the set, for its cards.")
 ]
+
+
+def _check_file(path: str) -> str:
+    if "://" in path:
+        raise ValueError(
+            f"{redact_urls(path)!r} is a URL; caption files have to be on this machine"
+        )
+    return path
+
+
+def _check_folder(path: str) -> str:
+    if "://" in path:
+        raise ValueError(
+            f"{redact_urls(path)!r} is a URL; the folder has to be on this machine. Images behind"
+            " URLs are named in the image column"
+        )
+    return path
+
+
+CaptionFile = Annotated[str, AfterValidator(_check_file)]
+Paths = Annotated[list[CaptionFile], Field(min_length=1, description="Files, one or more.")]
+Folder = Annotated[str, AfterValidator(_check_folder)]
 
 
 class PocketSource(Settings):
@@ -26,12 +49,10 @@ class VsrCocoSource(Settings):
 
     kind: Literal["vsr_coco"]
     vsr_path: Annotated[
-        str, Field(description="VSR's JSON lines, for instance random_train.jsonl.")
+        CaptionFile, Field(description="VSR's JSON lines, for instance random_train.jsonl.")
     ]
-    captions_paths: Annotated[
-        list[str], Field(min_length=1, description="COCO captions_*.json, one or more.")
-    ]
-    images_dir: Annotated[str, Field(description="Folder that holds train2017/ and so on.")]
+    captions_paths: Annotated[Paths, Field(description="COCO captions_*.json, one or more.")]
+    images_dir: Annotated[Folder, Field(description="Folder that holds train2017/ and so on.")]
     coco_year: Annotated[
         Literal[2014, 2017],
         Field(description="Release of the captions and images; VSR names those of 2017."),
@@ -105,8 +126,7 @@ _IMAGES_DIR = (
     "Root of the images' paths, which none may leave. Images behind URLs are copied to fetched/ in"
     " it."
 )
-ImagesDir = Annotated[str, Field(description=_IMAGES_DIR)]
-Paths = Annotated[list[str], Field(min_length=1, description="Files, one or more.")]
+ImagesDir = Annotated[Folder, Field(description=_IMAGES_DIR)]
 _IMAGE = "Name of the column or field with the image: its path, or URL"
 _CAPTION = "Name of the column or field with the caption, or a list of captions."
 ImageColumn = Annotated[str, Field(description=f"{_IMAGE}.")]
@@ -117,11 +137,9 @@ class CocoCaptionsSource(_OwnSource):
     """COCO captions files, all of whose images are taken."""
 
     kind: Literal["coco_captions"]
-    captions_paths: Annotated[
-        list[str], Field(min_length=1, description="COCO captions_*.json, one or more.")
-    ]
+    captions_paths: Annotated[Paths, Field(description="COCO captions_*.json, one or more.")]
     images_dir: Annotated[
-        str, Field(description="Folder of the images, for instance coco/train2017.")
+        Folder, Field(description="Folder of the images, for instance coco/train2017.")
     ]
 
 
@@ -162,7 +180,7 @@ class ImageFolderSource(_TableSource):
     """A folder of images with `metadata.jsonl`, as Hugging Face's `imagefolder` reads it."""
 
     kind: Literal["image_folder"]
-    images_dir: Annotated[str, Field(description="The folder, with metadata.jsonl in it.")]
+    images_dir: Annotated[Folder, Field(description="The folder, with metadata.jsonl in it.")]
     image_column: ImageColumn = "file_name"
     caption_column: CaptionColumn = "text"
 
@@ -173,7 +191,7 @@ class WebdatasetSource(_OwnSource):
     kind: Literal["webdataset"]
     paths: Paths
     images_dir: Annotated[
-        str, Field(description="Folder to whose unpacked/ the images are written.")
+        Folder, Field(description="Folder to whose unpacked/ the images are written.")
     ]
     caption_column: Annotated[
         str, Field(description="Field of the caption in a sample's json, if it has no txt.")

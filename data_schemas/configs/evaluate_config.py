@@ -157,7 +157,9 @@ class VisorConfig(Settings):
     num_prompts: Annotated[
         int, Field(ge=0, description="So many are drawn; 0 takes all, 25,280 of COCO's 80.")
     ]
-    num_images_per_prompt: Annotated[Count, Field(description="Rounds; the published VISOR has four.")]
+    num_images_per_prompt: Annotated[
+        Count, Field(description="Rounds; the published VISOR has four.")
+    ]
     seed: Annotated[int, Field(description="Decides which prompts are drawn.")]
     detector: DetectorConfig
 

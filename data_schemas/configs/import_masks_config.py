@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from data_schemas.configs.curate_config import (
+    CaptionFile,
     CaptionSetName,
     CardConfig,
+    Folder,
     ImageLimits,
     SelectConfig,
 )
@@ -24,14 +26,14 @@ class ImportMasksConfig(Settings):
     model_config = ConfigDict(json_schema_extra=None)
 
     metadata_path: Annotated[
-        str, Field(description="metadata.jsonl with file_name, text and attn_list.")
+        CaptionFile, Field(description="metadata.jsonl with file_name, text and attn_list.")
     ]
     masks_dir: Annotated[
-        str,
+        Folder,
         Field(description="Folder for which `seg/` stands in attn_list, such as coco_gsam_seg."),
     ]
     images_dir: Annotated[
-        str, Field(description="Root of the images' paths; empty: the folder of metadata_path.")
+        Folder, Field(description="Root of the images' paths; empty: the folder of metadata_path.")
     ] = ""
     caption_set: CaptionSetName = "tokencompose"
     black_masks: Annotated[

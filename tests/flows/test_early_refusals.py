@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 
 from data_schemas.configs.ablate_config import AblateConfig
+from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.evaluate_config import EvaluateConfig
+from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.ablate import ablate
+from flows.curate import curate
 from flows.evaluate import evaluate
+from flows.finetune import finetune
 from flows.reproduce import reproduce
 from tasks.model_under_test import ModelUnderTest
 from tasks.prepare_source import check_source
@@ -55,7 +59,7 @@ def test_prompts_and_detectors(run: Callable, query_of_a_long_category: dict[str
     prompts = {"kind": "file", "path": "nowhere.json"}
     with pytest.raises(ValueError, match=r"evaluate\.multigen\.pocket\.prompts\.path: there is no"):
         run({"multigen": {"pocket": {"prompts": prompts}}})
-    with pytest.raises(FileNotFoundError, match="multigen-pocket: model is 'pocket:owlv3'"):
+    with pytest.raises(FileNotFoundError, match="multigen-pocket: model 'pocket:owlv3'"):
         run({"detector": {"model": "pocket:owlv3"}})
     with pytest.raises(ValueError, match=r"multigen-pocket: query: category 'very .* reads 16"):
         run(query_of_a_long_category)
@@ -67,7 +71,7 @@ def test_figures_beside_multigen(run: Callable, tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"^evaluate\.clip_score\.model: model 'pocket:clo"):
         run({"benchmarks": benchmarks, "clip_score": {"model": "pocket:clop"}})
     # Real images come first in the list, and are not looked at before the detector was.
-    with pytest.raises(FileNotFoundError, match="multigen-pocket: model is 'pocket:owlv3'"):
+    with pytest.raises(FileNotFoundError, match="multigen-pocket: model 'pocket:owlv3'"):
         run({"benchmarks": benchmarks, "detector": {"model": "pocket:owlv3"}})
     quality = {"extractor": {"kind": "inception", "weights": "nowhere.pth"}, "num_pairs": 2048}
     with pytest.raises(FileNotFoundError, match=r"quality\.pocket\.extractor\.weights: .*nowhere"):
@@ -77,11 +81,47 @@ def test_figures_beside_multigen(run: Callable, tmp_path: Path):
         run({"benchmarks": benchmarks, "quality": {"pocket": {"source": source}}})
 
 
+NO_HUB = (
+    " is not on this machine, and no hub is asked with the profile pocket or HF_HUB_OFFLINE=1. Use"
+    " --profile paper, or HF_HUB_OFFLINE=0"
+)
+
+
+def test_models_of_a_hub_that_is_not_asked():
+    config = FinetuneConfig.load(base_model="nobody/sd")
+    for run in (
+        lambda: finetune.fn("no data set is looked for", config),
+        lambda: reproduce.fn(ReproduceConfig.load(finetune={"base_model": "nobody/sd"})),
+        lambda: ablate.fn(AblateConfig.load(finetune={"base_model": "nobody/sd"})),
+    ):
+        with pytest.raises(FileNotFoundError) as caught:
+            run()
+        assert str(caught.value) == f"finetune.base_model: 'nobody/sd'{NO_HUB}"
+    with pytest.raises(FileNotFoundError) as caught:
+        evaluate.fn([BASE, ModelUnderTest(label="other", name="nobody/sd")])
+    assert str(caught.value) == f"models.other: 'nobody/sd'{NO_HUB}"
+    with pytest.raises(FileNotFoundError) as caught:
+        run_evaluate({"detector": {"model": "nobody/owl"}})
+    assert str(caught.value) == f"detector of multigen-pocket: 'nobody/owl'{NO_HUB}"
+
+
+def test_models_of_a_caption_set():
+    for settings, message in (
+        ({"parse": {"model": "nobody/tagger"}}, r"^parse\.model: 'nobody/tagger' is not on this"),
+        (
+            {"rank": {"model": "ViT-L-14-33"}},
+            r"^rank\.model: 'ViT-L-14-33' .* which has ViT-L-14-336, ",
+        ),
+    ):
+        with pytest.raises((FileNotFoundError, ValueError), match=message):
+            curate.fn(CurateConfig.load(**settings))
+
+
 def test_models_are_refused_before_real_images_are_looked_at(tmp_path: Path):
     folder = tmp_path / "model"
     shutil.copytree(MODELS / "owlv2", folder)
     config = EvaluateConfig.load(benchmarks=["quality"])
-    with pytest.raises(OSError, match=r"no file named model_index\.json"):
+    with pytest.raises(OSError, match=r"^models\.wrong: .* there is no model_index\.json"):
         evaluate.fn([ModelUnderTest(label="wrong", name=str(folder))], config)
 
 

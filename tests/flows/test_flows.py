@@ -108,7 +108,7 @@ def test_missing_source_says_which_file(store_dir: Path):
 
 
 def test_unknown_data_set_is_refused_with_the_way_to_get_one(store_dir: Path):
-    with pytest.raises(ValueError, match="has no data set 'dataset-v1-nowhere'"):
+    with pytest.raises(ValueError, match="no data set 'dataset-v1-nowhere'"):
         finetune("dataset-v1-nowhere")
 
 

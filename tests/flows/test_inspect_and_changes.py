@@ -12,7 +12,10 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from data_schemas.manifest import Manifest
 from flows.changes import changes
 from flows.curate import curate
+from flows.finetune import finetune
 from flows.inspect_sample import inspect_sample
+from tasks.curated_sets import find_curated
+from tasks.opened_store import open_store
 from tasks.publish_changes import SetChanges
 from tests.flows.conftest import Base, DrawnSet
 from tests.shown_markdown import shown
@@ -161,7 +164,7 @@ def test_words_are_found_in_captions_and_at_most_five_are_shown(scene: Scene):
 def test_what_is_not_there_is_refused_with_what_is_near(scene: Scene):
     with pytest.raises(ValueError, match=r"similar: \['0\d5\.jpg'"):
         inspect_sample("05.jpgg")
-    with pytest.raises(ValueError, match="It has data sets of drawn"):
+    with pytest.raises(ValueError, match="has data sets of drawn"):
         inspect_sample("003", "nowhere")
     with pytest.raises(ValueError, match="sample: expected a part of a key"):
         inspect_sample(" ")
@@ -181,3 +184,20 @@ def test_first_data_set_says_so(base: Base, tmp_path: Path, monkeypatch: pytest.
 def test_store_without_a_data_set_says_how_to_make_one(store_dir: Path):
     with pytest.raises(ValueError, match="the flow `curate` makes one"):
         inspect_sample("cat")
+
+
+def test_finetune_says_which_data_set_is_meant_by_another_name(scene: Scene):
+    card = find_curated(open_store(), "drawn").card.key
+    there = rf"has data sets of drawn; the newest is {scene.second}$"
+    for name, answer in (
+        ("drawn", rf"'drawn' is a caption set, whose newest data set is {scene.second}$"),
+        (card, rf"'{card}' is the card of a data set, {scene.second}$"),
+        ("finetune-v3-0a", rf"'finetune-v3-0a' is a model, not a data set\. .* {there}"),
+        (
+            "mask-v2-0a",
+            rf"'mask-v2-0a' is an output of the stage mask, not a data set\. .* {there}",
+        ),
+        ("dataset-v1-0a", rf"there is no data set 'dataset-v1-0a'\. .* {there}"),
+    ):
+        with pytest.raises(ValueError, match=f"^dataset: {answer}"):
+            finetune.fn(name)

@@ -229,6 +229,31 @@ def test_command_prints_the_plan(drawn: DrawnSet, capsys: pytest.CaptureFixture)
     assert ["shard", "0", "up", "to", num_partitions, str(NUM_ROWS), *follows] in lines
 
 
+def test_plan_ends_with_the_stage_that_has_left_out_too_much(
+    drawn: DrawnSet, capsys: pytest.CaptureFixture
+):
+    # Of what is stored: captions in which the tagger finds no noun.
+    for row in drawn.rows[:10]:
+        row["caption"] = ["Very nice."]
+    curate(drawn.config(max_rejected_fraction=0.5))
+    config = drawn.config(max_rejected_fraction=0.2)
+    rank, parse = run_flow(plan, config).result
+    assert (rank.stage, rank.stop, rank.reasons, parse.reasons) == ("rank", "", [], [])
+    lost = "10 of 40 samples were left out (10 no-noun), more than max_rejected_fraction = 0.2"
+    assert (parse.stage, parse.stop) == ("parse", f"{lost}: curate would stop here")
+    # And of the selection, which a plan runs.
+    for row in drawn.rows:
+        row["img_path"] = f"wrong/{row['img_path']}"
+    assert main(["plan", "--config", drawn.config().model_dump_json()]) == 0
+    lost = (
+        "40 of 40 samples were left out (40 image-missing), more than max_rejected_fraction = 0.2"
+    )
+    row = f"select 1 0 0 {lost}: curate would stop here"
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    head = lines.index("stage there to compute images why")
+    assert lines[head + 1 : head + 3] == [row, ""]
+
+
 def test_plan_survives_json(base: Base):
     for stage in base.planned.result:
         assert StagePlan.model_validate_json(stage.model_dump_json()) == stage

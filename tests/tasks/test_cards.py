@@ -8,12 +8,16 @@ import pytest
 from PIL import Image
 
 from data_schemas.rejections import Rejection, RejectionReason, describe_reason
-from tasks.cards import stage_card
+from tasks.cards import close_stage, stage_card
 from tasks.links import REPORTS_URL, link_to_maker, link_to_output, link_to_report
 from tasks.markdown import plain_text
 from tasks.stage import Outcome, open_store
 from tests.shown_markdown import shown
-from tokencompose_core.store.rejections import write_rejections
+from tokencompose_core.store.rejections import (
+    REJECTIONS_NAME,
+    TooManyRejectedError,
+    write_rejections,
+)
 
 pytestmark = pytest.mark.usefixtures("store_dir")
 HOSTILE = "a | b\n<script>alert(1)</script> [x](javascript:alert(1)) ![y](z) `c` https://a.b **d**"
@@ -51,6 +55,37 @@ def test_first_of_each_reason_are_shown_with_what_exactly():
     assert "| two-1 | no-box | later |" in card
     assert "two-2" not in card  # the first ten
     assert "| lone | phrase-without-box | a cat |" in card
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_error_names_some_that_were_left_out_for_each_reason_and_where_all_are_listed():
+    missing = [lost(f"m{i}", RejectionReason.IMAGE_MISSING, f"wrong/{i}.jpg") for i in range(8)]
+    phrase = lost("p", RejectionReason.PHRASE_WITHOUT_BOX, "a cat")
+    evil = lost("n", RejectionReason.NO_BOX, "\x1b[2J\n\x9b" + "long " * 900)
+    row = lost("c.csv, row 3", RejectionReason.ROW_BROKEN, "c.csv, row 3: too few cells")
+    outcomes = [outcome(1, [phrase]), outcome(2, [phrase, *missing]), outcome(3, [evil, row])]
+    with pytest.raises(TooManyRejectedError) as caught:
+        close_stage(outcomes, "photos", 0.2)
+    first, *examples, where, remedy = str(caught.value).split("\n")
+    assert first == (
+        "mask: 10 of 27 samples were left out (8 image-missing, 1 no-box, 1 row-broken), more than"
+        " max_rejected_fraction = 0.2."
+    )
+    assert examples[0] == "  image-missing  m0  wrong/0.jpg"
+    assert examples[1].startswith("  no-box  n  ␛[2J␊\ufffdlong long")
+    assert examples[2:] == ["  row-broken  c.csv, row 3: too few cells"]
+    assert max(map(len, examples)) < 230
+    path = re.match(
+        "All are listed in (.*) and in 1 more of its outputs; the card mask-photos ", where
+    )
+    assert path is not None
+    assert Path(path[1]).is_file()
+    assert Path(path[1]).name == REJECTIONS_NAME
+    assert Path(path[1]).parent.name == outcomes[1].manifest.key
+    assert remedy == "Mend the source, or raise the limit"
+    with pytest.raises(TooManyRejectedError) as caught:
+        close_stage(outcomes[:2], "photos", 0.2)
+    assert [f"wrong/{i}.jpg" in str(caught.value) for i in range(8)] == [True] * 5 + [False] * 3
 
 
 def test_texts_of_strangers_stay_in_their_cell_and_are_no_markup():

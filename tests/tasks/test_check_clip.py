@@ -12,7 +12,17 @@ def check(model: str, pretrained: str = "") -> None:
     check_clip(ClipModel(model=model, pretrained=pretrained), "evaluate.clip_score")
 
 
-def test_models_of_open_clip_and_folders_are_taken(tmp_path):
+def test_weights_of_a_hub_are_refused_where_none_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"score\.model: 'ViT-L-14-336' is not on this mach"
+    ):
+        check("ViT-L-14-336", "openai")
+    with pytest.raises(FileNotFoundError, match=r"score\.model: 'hf-hub:no/body' is not on this m"):
+        check("hf-hub:no/body")
+
+
+def test_models_of_open_clip_and_folders_are_taken(tmp_path, hub_may_be_asked):
     weights = tmp_path / "weights.pt"
     weights.touch()
     for model, pretrained in (

@@ -141,7 +141,7 @@ def test_detectors_are_checked_before_images_are_generated(tmp_path):
         check_detectors([benchmark(architecture="owlvit")], "cpu")
     with pytest.raises(ValueError, match="multigen-x: precision: float16 needs a GPU"):
         check_detectors([benchmark(precision="float16")], "cpu")
-    with pytest.raises(FileNotFoundError, match=r"multigen-x: model is '.*nothing'"):
+    with pytest.raises(FileNotFoundError, match=r"multigen-x: model '.*nothing'"):
         check_detectors([benchmark(model=str(tmp_path / "nothing"))], "cpu")
 
 

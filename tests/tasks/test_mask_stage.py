@@ -163,7 +163,14 @@ def test_other_thresholds_take_the_models_that_are_loaded():
     assert load_segmenter(one, "cpu") is load_segmenter(other, "cpu")
 
 
-def test_text_encoder_is_looked_for_before_anything_runs(tmp_path):
+def test_text_encoder_of_a_hub_is_refused_where_none_is_asked():
+    with pytest.raises(
+        FileNotFoundError, match=r"mask\.text_encoder: 'nobody/bert' is not on this"
+    ):
+        check_mask_models(CurateConfig.load(mask={"text_encoder": "nobody/bert"}, device="cpu"))
+
+
+def test_text_encoder_is_looked_for_before_anything_runs(tmp_path, hub_may_be_asked):
     def check(name: str) -> None:
         check_mask_models(CurateConfig.load(mask={"text_encoder": name}, device="cpu"))
 

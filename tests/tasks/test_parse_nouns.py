@@ -100,7 +100,14 @@ def test_missing_tagger_is_refused_before_anything_runs(tmp_path, name):
         check_tagger(CurateConfig.load(parse={"model": name}))
 
 
-def test_tagger_that_is_there_or_may_be_on_a_hub_is_taken(tmp_path):
+@pytest.mark.parametrize("name", ["pos", "flair/pos-english", "flair/pos-english@main"])
+def test_tagger_of_a_hub_is_refused_where_none_is_asked(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("flair.cache_root", tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"^parse.model: '{name}' is not on this machine"):
+        check_tagger(CurateConfig.load(parse={"model": name}))
+
+
+def test_tagger_that_is_there_or_may_be_on_a_hub_is_taken(tmp_path, hub_may_be_asked):
     for name in ("pos", "flair/pos-english", "flair/pos-english@main", "pocket:tagger"):
         check_tagger(CurateConfig.load(parse={"model": name}))
     with pytest.raises(FileNotFoundError, match=r"there is no pytorch_model\.bin"):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tokencompose_core.checkpoints.check_folder import check_folder
+from tokencompose_core.checkpoints.hub_access import is_offline
 from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
 
 
@@ -40,12 +41,14 @@ class ScoredImage:
 def check_clip_name(model: str, pretrained: str) -> None:
     """Look into open_clip's lists of models and weights; of one on the hub, ask for its config.
 
+    Where no hub may be asked, its weights have to be on this machine already.
+
     Args:
         model: A name of open_clip's, or `hf-hub:` and one of the hub.
         pretrained: Tag or file of the weights, for a name of open_clip's.
 
     Raises:
-        FileNotFoundError: If the hub does not give the config.
+        FileNotFoundError: If the hub does not give the config, or may not be asked for weights.
         ValueError: If open_clip has no such model, or no such weights of it.
     """
     kind, name = open_clip.factory.parse_model_name(model)
@@ -64,6 +67,9 @@ def check_clip_name(model: str, pretrained: str) -> None:
             f"pretrained is {pretrained!r}, which is neither a file nor a tag of {model}; open_clip"
             f" has {open_clip.list_pretrained_tags_by_model(name)}"
         )
+    weights = open_clip.get_pretrained_cfg(name, pretrained)
+    if is_offline() and weights.get("hf_hub"):
+        open_clip.download_pretrained(weights)  # from the hub's cache
 
 
 def load_clip(model: str | Path, pretrained: str, *, device: str = "cpu") -> Clip:

@@ -31,8 +31,20 @@ def load_tagger(model: str | Path, *, device: str = "cpu") -> SequenceTagger:
     if isinstance(model, Path):
         path = model / "pytorch_model.bin" if model.is_dir() else model
     else:
-        path = Path(SequenceTagger._fetch_model(model))
+        path = find_tagger(model)
     return SequenceTagger.load(read_tagger(path, str(model)))
+
+
+def find_tagger(name: str) -> Path:
+    """The file of a tagger of the hub; it is fetched if flair has not kept it.
+
+    Args:
+        name: flair's name or the hub's, of a revision ("flair/pos-english@main") or not.
+
+    Raises:
+        OSError: If it is not there and the hub does not give it, or may not be asked.
+    """
+    return Path(SequenceTagger._fetch_model(name))
 
 
 def find_noun_phrases(

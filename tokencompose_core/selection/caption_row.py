@@ -1,12 +1,17 @@
 """One row of a source, whatever its shape: an image and what is said about it."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from data_schemas.redact_urls import cut_and_redact
 from data_schemas.rejections import Rejection, RejectionReason
 
 STAGE = "select"
+# Of values that a filter names instead of those asked for.
+_MOST_VALUES = 5
+_MOST_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,23 @@ class CaptionRow:
     name: str = ""
 
 
+@dataclass
+class Filtered:
+    """What filters made of the rows that were read.
+
+    Attributes:
+        num_rows: How many there were.
+        num_passed: How many passed all filters.
+        passed: How many passed the filter of a column.
+        others: Some of the values of a column that did not pass.
+    """
+
+    num_rows: int = 0
+    num_passed: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
+    others: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which columns of a table say what.
@@ -36,12 +58,14 @@ class Columns:
         name: Column of the row's id; nothing if it has none.
         filters: Only rows are taken whose value of each of these columns is among the given ones,
             compared as text.
+        filtered: Counts what they let through.
     """
 
     image: str
     caption: str
     name: str = ""
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    filtered: Filtered = field(default_factory=Filtered, compare=False)
 
     @property
     def needed(self) -> list[str]:
@@ -90,10 +114,41 @@ def read_row(values: Mapping[str, Any], columns: Columns, place: str) -> Caption
 
 
 def passes(values: Mapping[str, Any], columns: Columns) -> bool:
-    """Whether a row has, in every column with a filter, one of the values asked for."""
-    return all(
-        column in values and _as_text(values[column]) in allowed
-        for column, allowed in columns.filters.items()
+    """Whether a row has, in every column with a filter, one of the values asked for; counts it."""
+    if not columns.filters:
+        return True
+    filtered, missed = columns.filtered, False
+    for column, allowed in columns.filters.items():
+        text = _as_text(values.get(column))
+        if column in values and text in allowed:
+            filtered.passed[column] += 1
+        else:
+            missed = True
+            if len(filtered.others[column]) < _MOST_VALUES:
+                filtered.others[column].add(cut_and_redact(text)[:_MOST_CHARACTERS])
+    filtered.num_rows += 1
+    filtered.num_passed += not missed
+    return not missed
+
+
+def check_filtered(columns: Columns) -> None:
+    """Refuse filters that let no row through.
+
+    Args:
+        columns: With which all rows were read.
+
+    Raises:
+        ValueError: Naming how many rows each filter leaves, and values that there are.
+    """
+    filtered = columns.filtered
+    if filtered.num_passed or not filtered.num_rows:
+        return
+    left = []
+    for column, allowed in columns.filters.items():
+        there = "" if filtered.passed[column] else f" ({sorted(filtered.others[column])} are there)"
+        left.append(f"{column} in {list(allowed)} leaves {filtered.passed[column]}{there}")
+    raise ValueError(
+        f"source.filters leave none of {filtered.num_rows} rows: {', '.join(left)}. Mend them"
     )
 
 

@@ -14,7 +14,7 @@ from data_schemas.configs.curate_config import (
     WebdatasetSource,
 )
 from data_schemas.rejections import Rejection
-from tokencompose_core.selection.caption_row import CaptionRow, Columns
+from tokencompose_core.selection.caption_row import CaptionRow, Columns, check_filtered
 from tokencompose_core.selection.joined_rows import JoinedRows, join_rows
 from tokencompose_core.selection.read_coco import read_coco_captions
 from tokencompose_core.selection.read_csv import read_csv
@@ -39,7 +39,7 @@ def read_source(
 
     Raises:
         FileNotFoundError: If a file, or the folder of the images, is not there.
-        ValueError: If a file as a whole is not what its kind says.
+        ValueError: If a file as a whole is not what its kind says, or filters leave no row.
     """
     images_dir = Path(source.images_dir)
     if not isinstance(source, WebdatasetSource) and not images_dir.is_dir():
@@ -49,23 +49,22 @@ def read_source(
 
 def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rejection]:
     rows: Iterable[Iterable[CaptionRow | Rejection]]
+    columns = _columns(source)
     match source:
         case CocoCaptionsSource():
             captions = read_coco_captions(_existing(source.captions_paths))
             rows = [(CaptionRow(name, name, tuple(own)) for name, own in captions.items())]
         case JsonSource():
-            rows = (read_json(path, _columns(source)) for path in _existing(source.paths))
+            rows = (read_json(path, columns) for path in _existing(source.paths))
         case CsvSource():
             rows = (
-                read_csv(path, _columns(source), delimiter=source.delimiter)
+                read_csv(path, columns, delimiter=source.delimiter)
                 for path in _existing(source.paths)
             )
         case ParquetSource():
-            rows = (
-                read_parquet(path, _columns(source), images_dir) for path in _existing(source.paths)
-            )
+            rows = (read_parquet(path, columns, images_dir) for path in _existing(source.paths))
         case ImageFolderSource():
-            rows = [read_image_folder(images_dir, _columns(source))]
+            rows = [read_image_folder(images_dir, columns)]
         case WebdatasetSource():
             rows = (
                 read_webdataset(
@@ -73,10 +72,13 @@ def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rej
                 )
                 for path in _existing(source.paths)
             )
-    return chain.from_iterable(rows)
+    yield from chain.from_iterable(rows)
+    check_filtered(columns)
 
 
-def _columns(source: JsonSource | CsvSource | ParquetSource | ImageFolderSource) -> Columns:
+def _columns(source: OwnSource) -> Columns:
+    if isinstance(source, CocoCaptionsSource | WebdatasetSource):
+        return Columns("", "")  # they have none to choose from
     return Columns(source.image_column, source.caption_column, source.id_column, source.filters)
 
 

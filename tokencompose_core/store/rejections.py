@@ -1,7 +1,7 @@
 """Rejections beside an output, and their limit."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,8 +15,31 @@ REJECTIONS_NAME = "rejections.parquet"
 _ROWS_A_GROUP = 1 << 14
 
 
-class TooManyRejectedError(RuntimeError):
-    """More samples were left out than `max_rejected_fraction` allows."""
+class TooManyRejectedError(ValueError):
+    """More samples were left out than `max_rejected_fraction` allows.
+
+    Args:
+        stage: The stage.
+        num_in: How many samples it was given.
+        summary: How many of them were left out, for which reasons, and the limit.
+        details: What was left out, for instance, and where all of it is listed.
+
+    Attributes:
+        stage: The stage.
+        num_in: As given.
+        summary: As given.
+        details: As given.
+    """
+
+    def __init__(self, stage: str, num_in: int, summary: str, details: str) -> None:
+        super().__init__(stage, num_in, summary, details)
+        self.stage = stage
+        self.num_in = num_in
+        self.summary = summary
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.summary}.\n{self.details}"
 
 
 class RejectionWriter:
@@ -66,17 +89,32 @@ def write_rejections(folder: Path, rejections: Sequence[Rejection]) -> dict[str,
 
 
 def check_rejected_fraction(
-    stage: str, num_in: int, rejected: dict[str, int], max_fraction: float
+    stage: str,
+    num_in: int,
+    rejected: dict[str, int],
+    max_fraction: float,
+    describe: Callable[[], str] = str,
 ) -> None:
     """Refuse an output from which too many samples are missing; phrases do not count.
+
+    Args:
+        stage: The stage.
+        num_in: How many samples it was given.
+        rejected: What it left out, by reason.
+        max_fraction: Largest share of samples that may be missing.
+        describe: Says what was left out and where it is listed; asked only if it is too much.
 
     Raises:
         TooManyRejectedError: Naming the stage, the fraction, and the reasons.
     """
-    lost = sum(count for reason, count in rejected.items() if reason not in PHRASE_REASONS)
-    if num_in and lost / num_in > max_fraction:
+    lost = {reason: count for reason, count in rejected.items() if reason not in PHRASE_REASONS}
+    num_lost = sum(lost.values())
+    if num_in and num_lost / num_in > max_fraction:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items()))
         raise TooManyRejectedError(
-            f"{stage}: {lost} of {num_in} samples were rejected ({rejected}), more than"
-            f" max_rejected_fraction = {max_fraction}. The reasons are in the outputs'"
-            f" {REJECTIONS_NAME}; mend the source or raise the limit"
+            stage,
+            num_in,
+            f"{num_lost} of {num_in} samples were left out ({reasons}), more than"
+            f" max_rejected_fraction = {max_fraction}",
+            f"{describe()}Mend the source, or raise the limit",
         )

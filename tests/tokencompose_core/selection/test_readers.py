@@ -108,8 +108,8 @@ def test_list_that_cannot_be_read_is_refused_whole(tmp_path, content, message):
 
 def csv_source(tmp_path, content, **settings):
     (tmp_path / "c.csv").write_bytes(content)
-    settings = {"image_column": "file", "caption_column": "text", **settings}
-    return source("csv", tmp_path, paths=[str(tmp_path / "c.csv")], **settings)
+    own = {"image_column": "file", "caption_column": "text", "paths": [str(tmp_path / "c.csv")]}
+    return source("csv", tmp_path, **own | settings)
 
 
 def test_csv_with_quotes_line_breaks_and_bad_rows(tmp_path):
@@ -148,6 +148,28 @@ def test_rows_are_chosen_by_columns_and_filters(tmp_path):
     ]
     with pytest.raises(ValueError, match=r"no column 'language', but \['id', 'file', 'text'"):
         read(csv_source(tmp_path, content, **settings | {"filters": {"language": ["en"]}}))
+
+
+def test_filters_that_leave_no_row_say_which_leaves_how_many(tmp_path):
+    content = b"file,text,lang,by\na.jpg,A cat.,en,me\nb.jpg,Un chien.,fr,me\nc.jpg,x,,you\n"
+
+    def read_with(**filters: list[str]) -> None:
+        read(csv_source(tmp_path, content, filters=filters))
+
+    with pytest.raises(
+        ValueError, match=r"none of 3 rows: lang in \['eng'\] leaves 0 \(\['', 'en'"
+    ):
+        read_with(lang=["eng"])
+    both = r"lang in \['fr', 'de'\] leaves 1, by in \['you'\] leaves 1\. Mend them"
+    with pytest.raises(ValueError, match=rf"^source\.filters leave none of 3 rows: {both}"):
+        read_with(lang=["fr", "de"], by=["you"])
+    # Rows of two files count together, and one of them may have none that is asked for.
+    (tmp_path / "d.csv").write_bytes(b"file,text,lang,by\nd.jpg,Ein Hund.,de,me\n")
+    paths = [str(tmp_path / name) for name in ("c.csv", "d.csv")]
+    candidates, _ = read(csv_source(tmp_path, content, paths=paths, filters={"lang": ["de"]}))
+    assert found(candidates) == [("d.jpg", ["Ein Hund."])]
+    with pytest.raises(ValueError, match="none of 4 rows"):
+        read(csv_source(tmp_path, content, paths=paths, filters={"lang": ["it"]}))
 
 
 @pytest.mark.parametrize(

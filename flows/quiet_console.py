@@ -1,0 +1,37 @@
+"""Keep the console for progress and results: what is printed otherwise, or of no use, stays out."""
+
+import logging
+
+from prefect.logging.configuration import ensure_logging_setup
+
+_RUNS = ("prefect.flow_runs", "prefect.task_runs")
+# Prefect's services say this of themselves while a run that has ended reports to its server.
+_DRAINING = "Still processing items"
+
+
+class QuietConsole(logging.Filter):
+    """Passes no record of an error that is printed by itself, with its traceback, in the end.
+
+    Args:
+        printed: Kinds of these errors.
+    """
+
+    def __init__(self, printed: tuple[type[BaseException], ...]) -> None:
+        super().__init__()
+        self.printed = printed
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the console shall show a record."""
+        error = record.exc_info[1] if record.exc_info else None
+        if record.name.startswith(_RUNS) and isinstance(error, self.printed):
+            return False
+        return not str(record.msg).startswith(_DRAINING)
+
+
+def quiet_console(printed: tuple[type[BaseException], ...]) -> None:
+    """Have Prefect's console leave out errors of these kinds; the UI's logs keep them."""
+    ensure_logging_setup()
+    # Handlers of the root logger alone write to the console; those of runs report to the UI.
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(own, QuietConsole) for own in handler.filters):
+            handler.addFilter(QuietConsole(printed))
