@@ -27,6 +27,7 @@ from flows.print_results import (
     print_inspection,
     print_model,
     print_plan,
+    print_reach,
     print_registered,
     print_released,
     print_reproduction,
@@ -127,14 +128,15 @@ def _run(options: argparse.Namespace) -> None:
             with local_server():
                 from flows.curate import curate
 
-                print_set(curate(caption_set))
+                print_set(curate(caption_set), caption_set.profile)
+            print_reach(caption_set)
         case "finetune":
             training = FinetuneConfig.model_validate(values)
             with local_server():
                 from flows.finetune import finetune
 
                 stored = finetune(options.dataset, training, options.label)
-                print_model(stored, options.label, training.base_model)
+                print_model(stored, options.label, training.base_model, training.profile)
         case "register-captions":
             arrived = CurateConfig.model_validate(values)
             with local_server():
@@ -154,6 +156,7 @@ def _run(options: argparse.Namespace) -> None:
                 from tasks.publish_plan import plan_rows
 
                 print_plan(plan_rows(plan(planned)))
+            print_reach(planned)
         case "gc":
             chosen_age = GcConfig.model_validate(values)
             with local_server():

@@ -11,6 +11,7 @@ from flows.local_server import ui_url
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from data_schemas.configs.curate_config import CurateConfig
     from tasks.compare_models import Reproduction
     from tasks.compare_variants import Ablation
     from tasks.draw_dataset_card import CuratedSet
@@ -78,17 +79,32 @@ def print_ablation(made: "Ablation") -> None:
     print(f"\nreport    {_from_here(made.report_path)}")
 
 
-def print_set(made: "CuratedSet") -> None:
-    """Where a data set and its card lie."""
+def print_set(made: "CuratedSet", profile: str = "pocket") -> None:
+    """Where a data set and its card lie, and how a model is trained on it."""
     print(f"\nreport    {_from_here(made.report_path)}")
     print(f"data set  {made.dataset}")
+    print(f"train     python -m flows finetune {made.dataset} --label mine{_with(profile)}")
 
 
-def print_model(stored: "Input", label: str, base_model: str) -> None:
+def print_reach(config: "CurateConfig") -> None:
+    """What pocket models do not know, if they are to look at images of somebody's own."""
+    if config.source.kind != "pocket" and config.mask.detector_checkpoint.startswith("pocket:"):
+        print(
+            "\nThe pocket models know drawings of sixteen things. For photographs take --profile"
+            ' paper,\nor base = "paper" in a profile of your own.'
+        )
+
+
+def print_model(stored: "Input", label: str, base_model: str, profile: str) -> None:
     """Where a model lies, and how it is held to the one that it was made from."""
     models = (f"base={base_model}", f"{label}={stored.key}")
     print(f"\nmodel     {stored.key}  {label}")
-    print(f"scores    python -m flows evaluate {' '.join(map(quote, models))}")
+    print(f"scores    python -m flows evaluate {' '.join(map(quote, models))}{_with(profile)}")
+
+
+def _with(profile: str) -> str:
+    """The option of a command that has it take the same profile."""
+    return "" if profile == "pocket" else f" --profile {quote(profile)}"
 
 
 def print_inspection(found: "Inspection") -> None:

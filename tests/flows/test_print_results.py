@@ -1,0 +1,31 @@
+"""What the command line prints in the end leads on to the next command."""
+
+import pytest
+
+from data_schemas.configs.curate_config import CurateConfig
+from flows.print_results import print_model, print_reach, print_set
+from tasks.draw_dataset_card import CuratedSet
+from tasks.stage import Input
+
+OWN = {"kind": "image_folder", "images_dir": "photos"}
+
+
+@pytest.mark.parametrize(
+    ("profile", "option"), [("pocket", ""), ("my own.toml", " --profile 'my own.toml'")]
+)
+def test_the_next_command_takes_the_same_profile(profile, option, capsys):
+    made = CuratedSet(dataset="dataset-v1-00", report_path="/store/card/report.html")
+    print_set(made, profile)
+    assert f"finetune dataset-v1-00 --label mine{option}\n" in capsys.readouterr().out
+    stored = Input(key="finetune-v3-00", digest="0", name="model/")
+    print_model(stored, "mine", "a/b", profile)
+    expected = f"evaluate base=a/b mine=finetune-v3-00{option}\n"
+    assert expected in capsys.readouterr().out
+
+
+def test_who_brings_images_hears_what_the_pocket_models_know(capsys):
+    print_reach(CurateConfig.load("pocket"))
+    print_reach(CurateConfig.load("paper", source=OWN))
+    assert capsys.readouterr().out == ""
+    print_reach(CurateConfig.load("pocket", source=OWN))
+    assert "drawings of sixteen things" in capsys.readouterr().out
