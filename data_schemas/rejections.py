@@ -32,6 +32,7 @@ class RejectionReason(StrEnum):
         IMAGE_EMPTY: A file of no bytes.
         IMAGE_UNKNOWN_FORMAT: A file that is no image, whatever its name.
         IMAGE_TOO_SMALL: An image with a side below the config's limit.
+        IMAGE_TOO_THIN: An image with a side too long for the other, by the config.
         IMAGE_TOO_LARGE: An image with more pixels than the config, or PIL, allows.
         IMAGE_UNREADABLE: An image with a good header whose pixels cannot be decoded to the last,
             because it is cut short or damaged.
@@ -68,6 +69,7 @@ class RejectionReason(StrEnum):
     IMAGE_EMPTY = "image-empty"
     IMAGE_UNKNOWN_FORMAT = "image-unknown-format"
     IMAGE_TOO_SMALL = "image-too-small"
+    IMAGE_TOO_THIN = "image-too-thin"
     IMAGE_TOO_LARGE = "image-too-large"
     IMAGE_UNREADABLE = "image-unreadable"
     CAPTION_MISSING = "caption-missing"

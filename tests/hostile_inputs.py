@@ -136,6 +136,8 @@ def hostile_images(root: Path) -> Iterator[Case]:
         ("one-pixel.png", encoded(Image.new("RGB", (1, 1))), "image-too-small"),
         ("thin.png", encoded(Image.new("RGB", (20, 500))), "image-too-small"),
         ("line.png", encoded(Image.new("1", (20_000, 1))), "image-too-small"),
+        ("strip.png", png_header(20_000, 32), "image-too-thin"),
+        ("ribbon.png", encoded(Image.new("RGB", (32, 961))), "image-too-thin"),
         ("bomb.png", png_header(20_000, 20_000), "image-too-large"),
         ("large.png", png_header(9_500, 9_500), "image-too-large"),
         ("page.jpg", b"<!doctype html><h1>404</h1>", "image-unknown-format"),

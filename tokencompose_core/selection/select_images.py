@@ -89,6 +89,7 @@ def select_images(
     *,
     min_side: int,
     max_pixels: int,
+    max_ratio: int,
     digest: Callable[[Path], str] = file_digest,
 ) -> Iterator[SelectedImage | Rejection]:
     """Look at captions and headers of images, and digest the images' files.
@@ -99,6 +100,7 @@ def select_images(
         images_dir: The image root.
         min_side: Least width and height in pixels.
         max_pixels: Most pixels, width times height.
+        max_ratio: How many times as long as the other a side may be.
         digest: Gives the digest of a file.
 
     Returns:
@@ -118,7 +120,7 @@ def select_images(
             file = images_dir / path
             if not is_file(file):
                 raise BadImageError(RejectionReason.IMAGE_MISSING, path)
-            check_image(file, min_side=min_side, max_pixels=max_pixels)
+            check_image(file, min_side=min_side, max_pixels=max_pixels, max_ratio=max_ratio)
         except (BadImageError, FetchError) as error:
             return _rejection(key, error.reason, str(error))
         return SelectedImage(key=key, image_path=path, image_sha256=digest(file), captions=kept)

@@ -48,13 +48,14 @@ class BadImageError(ValueError):
         self.reason = reason
 
 
-def check_image(path: Path, *, min_side: int, max_pixels: int) -> None:
+def check_image(path: Path, *, min_side: int, max_pixels: int, max_ratio: int) -> None:
     """Look at an image's header only: is it one, and of a size that can be used?
 
     Args:
         path: The file.
         min_side: Least width and height in pixels.
         max_pixels: Most pixels, width times height.
+        max_ratio: How many times as long as the other a side may be.
 
     Raises:
         BadImageError: If it is not, with the reason.
@@ -65,6 +66,11 @@ def check_image(path: Path, *, min_side: int, max_pixels: int) -> None:
         raise BadImageError(
             RejectionReason.IMAGE_TOO_SMALL,
             f"{path.name}: {width} x {height} pixels, at least {min_side} a side are needed",
+        )
+    if max(width, height) > max_ratio * min(width, height):
+        raise BadImageError(
+            RejectionReason.IMAGE_TOO_THIN,
+            f"{path.name}: {width} x {height} pixels, at most {max_ratio} : 1 is allowed",
         )
     if width * height > max_pixels:
         raise BadImageError(

@@ -133,7 +133,7 @@ def test_each_lost_image_has_its_reason(tmp_path):
     }
     names = ["good.jpg", "blank.jpg", "bare.jpg", "gone.jpg", "unknown.jpg"]
     candidates = name_candidates(names, captions, "train2017")
-    found = list(select_images(candidates, tmp_path, min_side=4, max_pixels=10**6))
+    found = list(select_images(candidates, tmp_path, min_side=4, max_pixels=10**6, max_ratio=30))
     selected = [image for image in found if isinstance(image, SelectedImage)]
     rejected = [image for image in found if isinstance(image, Rejection)]
     assert len(selected) + len(rejected) == len(names)

@@ -95,6 +95,8 @@ def header_of_a_png(width, height):
         (header_of_a_png(4_000, 4_000), RejectionReason.IMAGE_TOO_LARGE),
         (header_of_a_png(1, 1), RejectionReason.IMAGE_TOO_SMALL),
         (header_of_a_png(500, 31), RejectionReason.IMAGE_TOO_SMALL),
+        (header_of_a_png(32, 961), RejectionReason.IMAGE_TOO_THIN),
+        (header_of_a_png(961, 32), RejectionReason.IMAGE_TOO_THIN),
         (None, RejectionReason.IMAGE_MISSING),
     ],
 )
@@ -103,14 +105,14 @@ def test_header_alone_gives_the_reason(tmp_path, content, reason):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadImageError, match=r"x\.jpg") as caught:
-        check_image(path, min_side=32, max_pixels=10_000_000)
+        check_image(path, min_side=32, max_pixels=10_000_000, max_ratio=30)
     assert caught.value.reason == reason
 
 
 def test_good_header_passes_and_truncated_pixels_are_found_when_decoded(tmp_path):
     path = save(tmp_path / "x.jpg", Image.effect_noise((64, 64), 50))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    check_image(path, min_side=64, max_pixels=64 * 64)
+    check_image(path, min_side=64, max_pixels=64 * 64, max_ratio=1)
     with pytest.raises(BadImageError, match=r"x\.jpg") as caught:
         open_image(path)
     assert caught.value.reason == RejectionReason.IMAGE_UNREADABLE
