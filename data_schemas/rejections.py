@@ -16,7 +16,8 @@ class RejectionReason(StrEnum):
     """Every reason for which data is left out; each is counted and shown.
 
     Attributes:
-        ROW_BROKEN: A line that is not JSON, or a CSV row with too many or too few cells.
+        ROW_BROKEN: A line that is not JSON, a CSV row with too many or too few cells, or a COCO
+            annotation of an image that its file does not have.
         ROW_NOT_UTF8: A row with bytes, or half a character, that no UTF-8 text has.
         ROW_FIELD_MISSING: A row that lacks the image, the caption or the id.
         ROW_WRONG_TYPE: A field that holds something else than text.

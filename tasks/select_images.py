@@ -131,9 +131,9 @@ def _open_candidates(
         case VsrFiles() as files:
             lines = read_vsr_lines(Path(files.vsr_path))
             names = images_of_split(lines, split, files.labels, files.relations)
-            captions = read_coco_captions([Path(path) for path in files.captions_paths])
+            captions, rejected = read_coco_captions([Path(path) for path in files.captions_paths])
             candidates = name_candidates(names, captions, split, files.coco_year)
-            yield reject_taken_keys(candidates), [], len(names)
+            yield reject_taken_keys(candidates), rejected, len(names)
         case settings:
             path = joined_path(source.digest)
             with ExitStack() as stack:

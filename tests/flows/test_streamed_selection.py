@@ -135,6 +135,9 @@ def test_pocket_world_gives_the_entry_of_the_plain_selection(tmp_path, store_dir
     lines.append(first | {"image": f"{Path(first['image']).stem}.png"})
     (world / "vsr/random_train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     vsr, coco = world / "vsr/random_train.jsonl", world / f"annotations/captions_{SPLIT}.json"
+    content = json.loads(coco.read_text())
+    content["annotations"].append({"image_id": content["images"][0]["id"], "caption": None})
+    coco.write_text(json.dumps(content))
     source = {
         "kind": "vsr_coco",
         "vsr_path": str(vsr),
@@ -144,8 +147,10 @@ def test_pocket_world_gives_the_entry_of_the_plain_selection(tmp_path, store_dir
     digest, _ = select(config_of(source))
     assert digest == digest_source(vsr, [coco], world, SPLIT)
     names = images_of_split(read_vsr_lines(vsr), SPLIT)
-    candidates = name_candidates(names, read_coco_captions([coco]), SPLIT)
-    expected = entry(digest, candidates, [], world, split=SPLIT, mean_size=8)
+    captions, rejected = read_coco_captions([coco])
+    assert len(rejected) == 1
+    candidates = name_candidates(names, captions, SPLIT)
+    expected = entry(digest, candidates, rejected, world, split=SPLIT, mean_size=8)
     assert expected["rejected"]["id-taken"] == 1
     assert found(store_dir) == expected
 

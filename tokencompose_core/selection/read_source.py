@@ -51,8 +51,11 @@ def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rej
     rows: Iterable[Iterable[CaptionRow | Rejection]]
     match source:
         case CocoCaptionsSource():
-            captions = read_coco_captions(_existing(source.captions_paths))
-            rows = [(CaptionRow(name, name, tuple(own)) for name, own in captions.items())]
+            captions, rejected = read_coco_captions(_existing(source.captions_paths))
+            rows = [
+                (CaptionRow(name, name, tuple(own)) for name, own in captions.items()),
+                rejected,
+            ]
         case JsonSource():
             rows = (read_json(path, _columns(source)) for path in _existing(source.paths))
         case CsvSource():

@@ -218,6 +218,39 @@ def test_coco_captions_alone_take_all_their_images(tmp_path):
     assert not rejected
 
 
+def test_each_bad_coco_annotation_has_its_reason_and_its_place(tmp_path):
+    image = {"id": 1, "file_name": "a.jpg"}
+    annotations = [
+        {"image_id": 1, "caption": "A cat."},
+        {"image_id": 1, "caption": None},
+        {"image_id": 1},
+        {"image_id": [1], "caption": "A dog."},
+        {"image_id": 7, "caption": "A dog."},
+        {"image_id": 1, "caption": "\ud83d"},
+        "A dog.",
+        {"image_id": 1, "caption": "A black cat."},
+    ]
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"images": [image, image], "annotations": annotations}))
+    candidates, rejected = read(source("coco_captions", tmp_path, captions_paths=[str(path)]))
+    assert found(candidates) == [("a.jpg", ["A cat.", "A black cat."])]
+    assert reasons(rejected) == [
+        (
+            "row-wrong-type",
+            "c.json, annotations[1]: field 'caption': expected text, received NoneType",
+        ),
+        ("row-field-missing", "c.json, annotations[2]: no field 'caption'"),
+        (
+            "row-wrong-type",
+            "c.json, annotations[3]: field 'image_id': expected a number or text, received list",
+        ),
+        ("row-broken", "c.json, annotations[4]: belongs to image 7, which is not there"),
+        ("row-not-utf8", "c.json, annotations[5]: field 'caption': '\\ud83d' is no Unicode"),
+        ("row-field-missing", "c.json, annotations[6]: no field 'image_id'"),
+    ]
+    assert len({rejection.key for rejection in rejected}) == len(rejected)
+
+
 def test_files_that_are_not_there_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.json"):
         read(source("json", tmp_path, paths=[str(tmp_path / "no.json")]))

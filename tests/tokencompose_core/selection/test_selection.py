@@ -107,10 +107,13 @@ def test_bad_vsr_line_is_named(tmp_path, text, message):
     ("content", "message"),
     [
         ({"images": []}, "needs? a list under 'annotations'"),
-        ({"images": [{"id": 1}], "annotations": []}, r"images\[0\] has no field 'file_name'"),
+        ({"images": [{"id": 1}], "annotations": []}, r"images\[0\]: no field 'file_name'"),
         (
-            {"images": [], "annotations": [{"image_id": 7, "caption": "a"}]},
-            r"annotations\[0\] belongs to image 7",
+            {
+                "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}],
+                "annotations": [{"image_id": 1, "caption": "A cat."}],
+            },
+            r"captions\.json: images\[1\]: id 1 is that of 'a\.jpg' and of 'b\.jpg'",
         ),
     ],
 )
