@@ -130,9 +130,9 @@ def test_pocket_world_gives_the_entry_of_the_plain_selection(tmp_path, store_dir
     world = tmp_path / "world"
     write_world(world, seed=4, num_images=80, num_damaged=9)
     lines = [json.loads(line) for line in (world / "vsr/random_train.jsonl").open()]
-    # The same stem under another suffix: its key is taken.
+    # The same name without a suffix: its key is taken.
     first = next(line for line in lines if SPLIT in line["image_link"])
-    lines.append(first | {"image": f"{Path(first['image']).stem}.png"})
+    lines.append(first | {"image": Path(first["image"]).stem})
     (world / "vsr/random_train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     vsr, coco = world / "vsr/random_train.jsonl", world / f"annotations/captions_{SPLIT}.json"
     content = json.loads(coco.read_text())

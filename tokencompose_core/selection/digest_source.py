@@ -49,7 +49,7 @@ def digest_source(
     captions = read_coco_captions(captions_paths)[0] if coco_year == 2014 else {}
     paths = [images_dir / c.image for c in name_candidates(names, captions, split, coco_year)]
     digests = []
-    for found in map_in_threads(lambda path: digest(path) if path.is_file() else "", paths):
+    for found in map_in_threads(lambda path: digest(path) if is_file(path) else "", paths):
         digests.append(found)
         on_image(1)
     return text_digest(

@@ -1,8 +1,9 @@
 """Select images: those with a caption that says something and a file that can be used."""
 
+import errno
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data_schemas.records import SelectedImage
 from data_schemas.rejections import Rejection, RejectionReason
@@ -10,6 +11,7 @@ from tokencompose_core.selection.candidates import Candidate, is_url
 from tokencompose_core.selection.caption_row import STAGE
 from tokencompose_core.selection.fetch_images import FetchError, fetched_path
 from tokencompose_core.selection.read_vsr import VsrLine
+from tokencompose_core.selection.sample_key import key_of_name
 from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.map_in_threads import map_in_threads
 from tokencompose_core.store.open_image import BadImageError, check_image
@@ -67,7 +69,7 @@ def name_candidates(
         if file_name != name:
             folder = file_name.split("_")[1]
         own = list(captions.get(file_name, ()))
-        candidates.append(Candidate(PurePosixPath(name).stem, f"{folder}/{file_name}", own))
+        candidates.append(Candidate(key_of_name(name), f"{folder}/{file_name}", own))
     return candidates
 
 
@@ -138,11 +140,17 @@ def _reject_captions(candidate: Candidate) -> Rejection:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file system takes is none."""
+    """Whether there is such a file; a name that no file system takes is none.
+
+    Raises:
+        OSError: If the disk does not say.
+    """
     try:
         return path.is_file()
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def _rejection(key: str, reason: RejectionReason, detail: str) -> Rejection:
