@@ -155,6 +155,7 @@ def hostile_images(root: Path) -> Iterator[Case]:
         ("nul\0.jpg", None, "image-missing"),
         ("folder.jpg", None, "image-missing"),
         ("dangling.jpg", None, "image-missing"),
+        ("zero.jpg/inside.jpg", None, "image-missing"),
         ("../outside.jpg", None, "image-outside-root"),
         ("one/../../outside.jpg", None, "image-outside-root"),
         (str(root.parent / "outside.jpg"), None, "image-outside-root"),

@@ -1,5 +1,6 @@
 """Open an image the way models see it, or say what is wrong with it."""
 
+import errno
 import io
 import struct
 import zlib
@@ -37,7 +38,7 @@ DECODING_ERRORS = (
     struct.error,
     zlib.error,
 )
-"""What PIL's decoders raise for damaged bytes; none of it is a fault of the machine."""
+"""What PIL's decoders raise for damaged bytes, if it is no `is_fault_of_machine`."""
 
 
 class BadImageError(ValueError):
@@ -46,6 +47,14 @@ class BadImageError(ValueError):
     def __init__(self, reason: RejectionReason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+def is_fault_of_machine(error: Exception) -> bool:
+    """Whether the system failed, as a disk that is away does, and not a decoder.
+
+    PIL's own errors have no number. A damaged offset may have the one for an invalid argument.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 def check_image(path: Path, *, min_side: int, max_pixels: int, max_ratio: int) -> None:
@@ -59,6 +68,7 @@ def check_image(path: Path, *, min_side: int, max_pixels: int, max_ratio: int) -
 
     Raises:
         BadImageError: If it is not, with the reason.
+        OSError: If the machine cannot read it.
     """
     with _open(path) as image:
         width, height = image.size
@@ -87,11 +97,14 @@ def open_image(path: Path) -> Image.Image:
 
     Raises:
         BadImageError: A `ValueError`, if it cannot be decoded to the last pixel.
+        OSError: If the machine cannot read it.
     """
     with _open(path) as image:
         try:
             return _to_rgb(image)
         except DECODING_ERRORS as error:
+            if is_fault_of_machine(error):
+                raise
             raise BadImageError(
                 RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}"
             ) from error
@@ -129,7 +142,7 @@ def _open(path: Path) -> Image.Image:
         return Image.open(path, formats=_FORMATS)
     except BadImageError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BadImageError(RejectionReason.IMAGE_MISSING, f"{path.name}: no such file") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(RejectionReason.IMAGE_TOO_LARGE, f"{path.name}: {error}") from error
@@ -138,6 +151,8 @@ def _open(path: Path) -> Image.Image:
             RejectionReason.IMAGE_UNKNOWN_FORMAT, f"{path.name}: not an image of a known format"
         ) from error
     except DECODING_ERRORS as error:
+        if is_fault_of_machine(error):
+            raise
         raise BadImageError(RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}") from error
 
 

@@ -1,8 +1,12 @@
 """Images of every sort become upright RGB of 8 bits, or are refused with their reason."""
 
 import io
+import os
+import resource
+import struct
 import warnings
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -114,6 +118,31 @@ def test_good_header_passes_and_truncated_pixels_are_found_when_decoded(tmp_path
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     check_image(path, min_side=64, max_pixels=64 * 64, max_ratio=1)
     with pytest.raises(BadImageError, match=r"x\.jpg") as caught:
+        open_image(path)
+    assert caught.value.reason == RejectionReason.IMAGE_UNREADABLE
+
+
+def test_fault_of_the_machine_is_no_bad_image(tmp_path):
+    path = save(tmp_path / "x.png")
+    open_image(path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    number = os.open(os.devnull, os.O_RDONLY)  # the lowest that was free
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number + 1, limits[1]))
+    try:
+        for look in (open_image, partial(check_image, min_side=1, max_pixels=9999, max_ratio=9)):
+            with pytest.raises(OSError, match="Too many open files"):
+                look(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(number)
+    open_image(path)
+
+
+@pytest.mark.parametrize("offset", [2**62, 2**63 - 1, 2**64 - 1])
+def test_offset_beyond_any_file_is_a_bad_image(tmp_path, offset):
+    path = tmp_path / "x.tiff"
+    path.write_bytes(b"II\x2b\x00\x08\x00\x00\x00" + struct.pack("<Q", offset) + bytes(100))
+    with pytest.raises(BadImageError) as caught:
         open_image(path)
     assert caught.value.reason == RejectionReason.IMAGE_UNREADABLE
 
