@@ -150,6 +150,47 @@ def test_rows_are_chosen_by_columns_and_filters(tmp_path):
         read(csv_source(tmp_path, content, **settings | {"filters": {"language": ["en"]}}))
 
 
+ROWS = b"file,text\na.jpg,A cat\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "row"),
+    [
+        (ROWS + b'b.jpg,"A dog\nc.jpg,A bird\n', 2),
+        (ROWS + b'\n\n"b.jpg,A dog\nc.jpg,A bird\n', 2),
+        (ROWS + b'too,many,cells\nb.jpg,"A dog', 3),
+        (ROWS + b'b.jpg,"A ""dog""\nc.jpg,""\n', 2),
+        (ROWS + b'b.jpg,"A dog\nc.jpg,"A bird"\nd.jpg,"A cow\ne.jpg,A fox\n', 3),
+    ],
+)
+def test_csv_that_ends_inside_quotes_is_refused_with_the_row_that_opens_them(
+    tmp_path, content, row
+):
+    with pytest.raises(
+        ValueError, match=rf"c\.csv: the file ends inside quotes that row {row} opens"
+    ):
+        read(csv_source(tmp_path, content))
+
+
+def test_csv_with_a_row_of_megabytes_says_where(tmp_path):
+    content = ROWS + b'x\nb.jpg,"A dog\n' + b"c.jpg,A bird\n" * 200_000
+    with pytest.raises(ValueError, match=r"c\.csv, after row 2: .* is a quote not closed\?"):
+        read(csv_source(tmp_path, content))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\r\n"])
+def test_csv_whose_quotes_are_closed_is_read_to_its_end(tmp_path, end):
+    body = ROWS + b"".join(b'%d.jpg,"%s"\n' % (n, b"x" * 100_000) for n in range(10))
+    for length in range((1 << 20) - 20, (1 << 20) + 5):  # PyArrow reads 2**20 bytes at a time
+        last = b'z.jpg,A 5" cat' + b"!" * (length - len(body) - len(end) - 14)
+        content = body + last + end
+        assert len(content) == length
+        candidates, rejected = read(csv_source(tmp_path, content))
+        assert not rejected
+        assert len(candidates) == 12
+        assert candidates[-1].captions == [last[6:].decode()]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
