@@ -26,7 +26,7 @@ class ParseSpec(Spec):
     """A partition of captions whose nouns are to be found."""
 
     stage: ClassVar[str] = "parse"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     ranked: Input
     part: str
