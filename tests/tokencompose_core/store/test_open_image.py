@@ -1,8 +1,6 @@
 """Images of every sort become upright RGB of 8 bits, or are refused with their reason."""
 
 import io
-import os
-import resource
 import struct
 import warnings
 import zlib
@@ -13,6 +11,7 @@ import pytest
 from PIL import Image
 
 from data_schemas.rejections import RejectionReason
+from tests.too_many_files import too_many_files
 from tokencompose_core.store.open_image import (
     BadImageError,
     check_image,
@@ -125,16 +124,9 @@ def test_good_header_passes_and_truncated_pixels_are_found_when_decoded(tmp_path
 def test_fault_of_the_machine_is_no_bad_image(tmp_path):
     path = save(tmp_path / "x.png")
     open_image(path)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    number = os.open(os.devnull, os.O_RDONLY)  # the lowest that was free
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number + 1, limits[1]))
-    try:
-        for look in (open_image, partial(check_image, min_side=1, max_pixels=9999, max_ratio=9)):
-            with pytest.raises(OSError, match="Too many open files"):
-                look(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        os.close(number)
+    for look in (open_image, partial(check_image, min_side=1, max_pixels=9999, max_ratio=9)):
+        with too_many_files(), pytest.raises(OSError, match="Too many open files"):
+            look(path)
     open_image(path)
 
 
