@@ -16,7 +16,8 @@ class RejectionReason(StrEnum):
     """Every reason for which data is left out; each is counted and shown.
 
     Attributes:
-        ROW_BROKEN: A line that is not JSON, or a CSV row with too many or too few cells.
+        ROW_BROKEN: A line that is not JSON, a CSV row with too many or too few cells, or a COCO
+            annotation of an image that its file does not have.
         ROW_NOT_UTF8: A row with bytes, or half a character, that no UTF-8 text has.
         ROW_FIELD_MISSING: A row that lacks the image, the caption or the id.
         ROW_WRONG_TYPE: A field that holds something else than text.
@@ -32,6 +33,7 @@ class RejectionReason(StrEnum):
         IMAGE_EMPTY: A file of no bytes.
         IMAGE_UNKNOWN_FORMAT: A file that is no image, whatever its name.
         IMAGE_TOO_SMALL: An image with a side below the config's limit.
+        IMAGE_TOO_THIN: An image with a side too long for the other, by the config.
         IMAGE_TOO_LARGE: An image with more pixels than the config, or PIL, allows.
         IMAGE_UNREADABLE: An image with a good header whose pixels cannot be decoded to the last,
             because it is cut short or damaged.
@@ -68,6 +70,7 @@ class RejectionReason(StrEnum):
     IMAGE_EMPTY = "image-empty"
     IMAGE_UNKNOWN_FORMAT = "image-unknown-format"
     IMAGE_TOO_SMALL = "image-too-small"
+    IMAGE_TOO_THIN = "image-too-thin"
     IMAGE_TOO_LARGE = "image-too-large"
     IMAGE_UNREADABLE = "image-unreadable"
     CAPTION_MISSING = "caption-missing"

@@ -91,7 +91,8 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
 
 
 @lru_cache(maxsize=1)
-def _load_detector(architecture: str, model: str, revision: str, device: str):
+def _load_detector(architecture: str, model: str, revision: str, content: str, device: str):
+    """The detector; its content sees to it that one which has changed is loaded again."""
     from tokencompose_core.evaluation.detectors import Architecture, load_detector
 
     kind = cast(Architecture, architecture)
@@ -121,6 +122,7 @@ def detect_partition(spec: DetectSpec) -> Manifest | State:
                 settings.architecture,
                 settings.model,
                 settings.revision,
+                identity(settings.model, settings.revision),
                 resolve_device(spec.device),
             ),
             # They were written in the order of the index.

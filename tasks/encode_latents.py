@@ -53,8 +53,13 @@ class EncodeSpec(Spec):
 
 
 @lru_cache(maxsize=1)
-def _frozen_parts(name: str, revision: str, resolution: int, layers: tuple[str, ...], device: str):
-    """The sides of the attention maps, and the pipeline without its UNet."""
+def _frozen_parts(
+    name: str, revision: str, content: str, resolution: int, layers: tuple[str, ...], device: str
+):
+    """The sides of the attention maps, and the pipeline without its UNet.
+
+    The model's content sees to it that one which has changed is loaded again.
+    """
     from tokencompose_core.training.base_model import check_base_model, load_frozen_parts
 
     model = local_or_hub(name)
@@ -81,7 +86,12 @@ def encode_partition(spec: EncodeSpec) -> Manifest | State:
 
         device = resolve_device(spec.device)
         sides, pipeline = _frozen_parts(
-            spec.base_model, spec.base_revision, spec.resolution, spec.layers, device
+            spec.base_model,
+            spec.base_revision,
+            identity(spec.base_model, spec.base_revision),
+            spec.resolution,
+            spec.layers,
+            device,
         )
         samples = list(read_shard(spec.shard.path(store) / SHARD_NAME))
         encoded, rejections = encode_samples(

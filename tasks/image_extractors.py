@@ -71,11 +71,13 @@ def weights_identity(extractor: InceptionExtractor | ClipModel) -> str:
 
 def load_extractor(settings: QualityConfig, device: Device) -> "Extractor":
     """Load the extractor; the last one is kept."""
-    return _extractor(settings.extractor, resolve_device(device))
+    content = weights_identity(settings.extractor)
+    return _extractor(settings.extractor, content, resolve_device(device))
 
 
 @lru_cache(maxsize=1)
-def _extractor(extractor: InceptionExtractor | ClipModel, device: str) -> "Extractor":
+def _extractor(extractor: InceptionExtractor | ClipModel, content: str, device: str) -> "Extractor":
+    """The extractor; its content sees to it that one which has changed is loaded again."""
     from tokencompose_core.evaluation.image_features import clip_extractor, load_inception
 
     if isinstance(extractor, InceptionExtractor):
@@ -83,9 +85,13 @@ def _extractor(extractor: InceptionExtractor | ClipModel, device: str) -> "Extra
     return clip_extractor(load_clip_model(extractor.model, extractor.pretrained, device))
 
 
-@lru_cache(maxsize=1)
 def load_clip_model(model: str, pretrained: str, device: str) -> "Clip":
     """Load a CLIP by its names in a config; the last one is kept."""
+    return _clip(model, pretrained, identity(model, pretrained), device)
+
+
+@lru_cache(maxsize=1)
+def _clip(model: str, pretrained: str, content: str, device: str) -> "Clip":
     from tokencompose_core.captions.clip import load_clip
 
     return load_clip(locate(model) or model, pretrained, device=device)

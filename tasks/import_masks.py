@@ -122,7 +122,7 @@ def import_partition(spec: ImportSpec) -> Manifest | State:
         write_table(folder / GROUNDED_NAME, grounded, GROUNDED_SCHEMA)
         shown = grounded[:SHEET_IMAGES]
         draw_mask_sheet(
-            [open_image(images_dir / caption.image_path) for caption in shown],
+            (open_image(images_dir / caption.image_path) for caption in shown),
             [caption.caption for caption in shown],
             [caption.phrases for caption in shown],
         ).save(folder / SHEET_NAME, quality=85)

@@ -106,13 +106,21 @@ def load_detector(settings: MaskConfig, device: str) -> Any:
         settings.detector_revision,
         settings.text_encoder,
         device,
+        tuple(model_parts(settings).values()),
     )
 
 
-# One of each is kept for the next partition, and for other thresholds.
+# One of each is kept for the next partition, and for other thresholds. The contents see to it that
+# a model which has changed is loaded again.
 @lru_cache(maxsize=1)
 def _load_detector(
-    backend: str, config: str, checkpoint: str, revision: str, text_encoder: str, device: str
+    backend: str,
+    config: str,
+    checkpoint: str,
+    revision: str,
+    text_encoder: str,
+    device: str,
+    contents: tuple[str, ...],
 ) -> Any:
     match backend:
         case "groundingdino":
@@ -144,11 +152,19 @@ def load_segmenter(settings: MaskConfig, device: str) -> Any:
         settings.segmenter_checkpoint,
         settings.segmenter_revision,
         device,
+        tuple(model_parts(settings).values()),
     )
 
 
 @lru_cache(maxsize=1)
-def _load_segmenter(backend: str, config: str, checkpoint: str, revision: str, device: str) -> Any:
+def _load_segmenter(
+    backend: str,
+    config: str,
+    checkpoint: str,
+    revision: str,
+    device: str,
+    contents: tuple[str, ...],
+) -> Any:
     match backend:
         case "segment_anything_hq":
             from tokencompose_core.masking.sam_hq import load_sam_hq

@@ -117,7 +117,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         write_table(folder / GROUNDED_NAME, grounded, GROUNDED_SCHEMA)
         shown = grounded[:SHEET_IMAGES]
         draw_mask_sheet(
-            [open_image(Path(spec.images_dir) / c.image_path) for c in shown],
+            (open_image(Path(spec.images_dir) / c.image_path) for c in shown),
             [c.caption for c in shown],
             [c.phrases for c in shown],
         ).save(folder / SHEET_NAME, quality=85)

@@ -108,6 +108,7 @@ def load_model(
         model.location(store),
         model.revision,
         model.lora,
+        model.identity,
         sampler.safety_checker,
         sampler.precision,
         sampler.compile_unet,
@@ -158,11 +159,13 @@ def _load(
     location: str,
     revision: str,
     lora: str,
+    content: str,
     safety_checker: bool,
     precision,
     compile_unet: bool,
     device: str,
 ):
+    """The model; its content sees to it that one which has changed is loaded again."""
     from tokencompose_core.evaluation.generate import load_pipeline
     from tokencompose_core.evaluation.prepare_pipeline import (
         add_lora,

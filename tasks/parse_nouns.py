@@ -27,7 +27,7 @@ class ParseSpec(Spec):
     """A partition of captions whose nouns are to be found."""
 
     stage: ClassVar[str] = "parse"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     ranked: Input
     part: str
@@ -70,7 +70,8 @@ def check_tagger(config: CurateConfig) -> None:
 
 
 @lru_cache(maxsize=1)
-def _tagger(model: str, device: str):
+def _tagger(model: str, content: str, device: str):
+    """The tagger; its content sees to it that one which has changed is loaded again."""
     from tokencompose_core.nouns.tagger import load_tagger
 
     return load_tagger(locate(model) or model, device=device)
@@ -90,8 +91,9 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
         from tokencompose_core.nouns.tagger import find_noun_phrases
 
         ranked = read_table(spec.ranked.path(store), RankedImage)
+        model = spec.settings.model
         found = find_noun_phrases(
-            _tagger(spec.settings.model, resolve_device(spec.device)),
+            _tagger(model, identity(model), resolve_device(spec.device)),
             [row.caption for row in ranked],
             noun_tags=spec.settings.noun_tags,
             batch_size=spec.settings.batch_size,

@@ -41,6 +41,7 @@ _NOT_TRIED = {
     RejectionReason.IMAGE_URL_REFUSED: "none: image_limits.url_schemes and private_hosts decide",
     RejectionReason.IMAGE_OUTSIDE_ROOT: "none: mend the caption file, or images_dir",
     RejectionReason.IMAGE_TOO_SMALL: "none: image_limits.min_side decides",
+    RejectionReason.IMAGE_TOO_THIN: "none: image_limits.max_ratio decides",
     RejectionReason.IMAGE_TOO_LARGE: "none: image_limits.max_pixels decides",
     RejectionReason.NO_NOUN: "none: parse.model, noun_tags and stop_nouns decide",
     RejectionReason.PHRASE_ON_STOP_LIST: "none: parse.stop_nouns decides",

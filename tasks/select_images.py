@@ -42,7 +42,7 @@ class SelectSpec(Spec):
     """A caption set to select from."""
 
     stage: ClassVar[str] = "select"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     decides_partitions: ClassVar[bool] = True
 
     source: Source
@@ -57,8 +57,10 @@ class SelectSpec(Spec):
         # Named only where they differ from the defaults, which were not always a setting: whoever
         # changes those bumps the version.
         limits, usual = self.source.image_limits, ImageLimits()
-        if (limits.min_side, limits.max_pixels) != (usual.min_side, usual.max_pixels):
-            parts["image_limits"] = [limits.min_side, limits.max_pixels]
+        names = ("min_side", "max_pixels", "max_ratio")
+        own = [getattr(limits, name) for name in names]
+        if own != [getattr(usual, name) for name in names]:
+            parts["image_limits"] = own
         files = self.source.files
         if (
             isinstance(files, VsrFiles)
@@ -97,6 +99,7 @@ def select_from_source(spec: SelectSpec) -> Manifest | State:
                     Path(spec.source.images_dir),
                     min_side=limits.min_side,
                     max_pixels=limits.max_pixels,
+                    max_ratio=limits.max_ratio,
                     digest=digest,
                 ):
                     progress.advance(1)
@@ -128,9 +131,9 @@ def _open_candidates(
         case VsrFiles() as files:
             lines = read_vsr_lines(Path(files.vsr_path))
             names = images_of_split(lines, split, files.labels, files.relations)
-            captions = read_coco_captions([Path(path) for path in files.captions_paths])
+            captions, rejected = read_coco_captions([Path(path) for path in files.captions_paths])
             candidates = name_candidates(names, captions, split, files.coco_year)
-            yield reject_taken_keys(candidates), [], len(names)
+            yield reject_taken_keys(candidates), rejected, len(names)
         case settings:
             path = joined_path(source.digest)
             with ExitStack() as stack:

@@ -57,7 +57,7 @@ def digest_plainly(candidates, rejected, images_dir):
     return whole.hexdigest()
 
 
-def select_plainly(candidates, images_dir, min_side, max_pixels):
+def select_plainly(candidates, images_dir, min_side, max_pixels, max_ratio):
     """Images that can be used, and those that are left out."""
     selected, rejected, taken = [], [], {}
     for candidate in candidates:
@@ -79,7 +79,7 @@ def select_plainly(candidates, images_dir, min_side, max_pixels):
                 file = images_dir / path
                 if not exists(file):
                     raise BadImageError(RejectionReason.IMAGE_MISSING, path)
-                check_image(file, min_side=min_side, max_pixels=max_pixels)
+                check_image(file, min_side=min_side, max_pixels=max_pixels, max_ratio=max_ratio)
             except (BadImageError, FetchError) as error:
                 rejected.append(reject(key, error.reason, str(error)))
                 continue
@@ -106,7 +106,7 @@ def cut_plainly(keys, mean_size):
 
 def entry(source_digest, candidates, rejected, images_dir, *, split, mean_size):
     """Key, counts and files of the output."""
-    selected, unusable = select_plainly(candidates, images_dir, 32, 89_478_485)
+    selected, unusable = select_plainly(candidates, images_dir, 32, 89_478_485, 30)
     rejected = [*rejected, *unusable]
     files = {"rejections.parquet": table_bytes(rejected, REJECTION_SCHEMA)}
     for number, part in enumerate(cut_plainly([image.key for image in selected], mean_size)):
@@ -114,7 +114,7 @@ def entry(source_digest, candidates, rejected, images_dir, *, split, mean_size):
         files[f"part-{number:05d}.parquet"] = table_bytes(rows, SELECTED_SCHEMA)
     settings = {"split": split, "partition_size": mean_size}
     return {
-        "key": make_key("select", 1, {"source": source_digest, "settings": settings}),
+        "key": make_key("select", 2, {"source": source_digest, "settings": settings}),
         "num_in": len(selected) + len(rejected),
         "num_out": len(selected),
         "rejected": dict(Counter(str(rejection.reason) for rejection in rejected)),

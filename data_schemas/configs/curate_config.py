@@ -79,6 +79,15 @@ class ImageLimits(Settings):
         int,
         Field(ge=1, le=178_956_970, description="Most pixels; PIL opens none with more than that."),
     ] = 89_478_485
+    max_ratio: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=40,
+            description="How many times as long as the other a side may be; the detector finds too"
+            " few places in a picture thinner than 1 : 40.",
+        ),
+    ] = 30
     url_schemes: Annotated[
         tuple[str, ...], Field(description="Kinds of URL that may be read; fsspec knows many more.")
     ] = ("https", "http", "s3", "gs")

@@ -49,12 +49,13 @@ def test_only_what_changed_has_another_digest(tmp_path, store_dir):
 
 def test_limits_of_images_decide_what_is_selected(tmp_path, store_dir):
     rows = []
-    for side in (32, 64, 128):
-        Image.new("RGB", (side, side)).save(tmp_path / f"{side}.png")
-        rows.append({"img_path": f"{side}.png", "caption": "A cat."})
+    for width, height in ((32, 32), (64, 64), (128, 128), (32, 62)):
+        Image.new("RGB", (width, height)).save(tmp_path / f"{width}-{height}.png")
+        rows.append({"img_path": f"{width}-{height}.png", "caption": "A cat."})
     relaxed = {"max_rejected_fraction": 1.0, "select": {"partition_size": 8}}
     found = set()
-    for limits in ({}, {"min_side": 64}, {"max_pixels": 64 * 64}, {"timeout_seconds": 1.0}):
+    decisive = ({"min_side": 64}, {"max_pixels": 64 * 64}, {"max_ratio": 1})
+    for limits in ({}, *decisive, {"timeout_seconds": 1.0}):
         (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
         source = {
             "kind": "json",
@@ -64,5 +65,5 @@ def test_limits_of_images_decide_what_is_selected(tmp_path, store_dir):
         }
         found.add(tuple(select(CurateConfig.load(source=source, **relaxed))))
     # The time for a URL decides nothing here.
-    assert len(found) == 3
-    assert len(list(store_dir.glob("select-*"))) == 3
+    assert len(found) == 4
+    assert len(list(store_dir.glob("select-*"))) == 4

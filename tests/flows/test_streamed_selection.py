@@ -130,11 +130,14 @@ def test_pocket_world_gives_the_entry_of_the_plain_selection(tmp_path, store_dir
     world = tmp_path / "world"
     write_world(world, seed=4, num_images=80, num_damaged=9)
     lines = [json.loads(line) for line in (world / "vsr/random_train.jsonl").open()]
-    # The same stem under another suffix: its key is taken.
+    # The same name without a suffix: its key is taken.
     first = next(line for line in lines if SPLIT in line["image_link"])
-    lines.append(first | {"image": f"{Path(first['image']).stem}.png"})
+    lines.append(first | {"image": Path(first["image"]).stem})
     (world / "vsr/random_train.jsonl").write_text("\n".join(map(json.dumps, lines)))
     vsr, coco = world / "vsr/random_train.jsonl", world / f"annotations/captions_{SPLIT}.json"
+    content = json.loads(coco.read_text())
+    content["annotations"].append({"image_id": content["images"][0]["id"], "caption": None})
+    coco.write_text(json.dumps(content))
     source = {
         "kind": "vsr_coco",
         "vsr_path": str(vsr),
@@ -144,8 +147,10 @@ def test_pocket_world_gives_the_entry_of_the_plain_selection(tmp_path, store_dir
     digest, _ = select(config_of(source))
     assert digest == digest_source(vsr, [coco], world, SPLIT)
     names = images_of_split(read_vsr_lines(vsr), SPLIT)
-    candidates = name_candidates(names, read_coco_captions([coco]), SPLIT)
-    expected = entry(digest, candidates, [], world, split=SPLIT, mean_size=8)
+    captions, rejected = read_coco_captions([coco])
+    assert len(rejected) == 1
+    candidates = name_candidates(names, captions, SPLIT)
+    expected = entry(digest, candidates, rejected, world, split=SPLIT, mean_size=8)
     assert expected["rejected"]["id-taken"] == 1
     assert found(store_dir) == expected
 

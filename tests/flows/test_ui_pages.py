@@ -191,7 +191,7 @@ def test_whole_page_opens_from_the_card_of_the_data_set(site: Site):
 
 def test_outputs_lead_to_their_manifests_and_to_the_run_that_made_them(site: Site, served: Served):
     content = site.open_card("select-drawn")
-    link = content.locator("a", has_text="select-v1-").first
+    link = content.locator("a", has_text="select-v2-").first
     manifest = Manifest.model_validate_json(httpx.get(str(link.get_attribute("href"))).text)
     assert manifest.provenance["flow_run"] == served.runs[1]
     run = content.get_by_role("link", name="run", exact=True).first.get_attribute("href")

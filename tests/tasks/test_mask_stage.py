@@ -1,14 +1,22 @@
 """The stage `mask` with models of either package, in either precision."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.records import PARSED_SCHEMA, GroundedCaption, ParsedCaption
-from tasks.mask_models import SAM_HQ_TYPES, check_mask_models, load_detector, load_segmenter
+from tasks.mask_models import (
+    SAM_HQ_TYPES,
+    check_mask_models,
+    load_detector,
+    load_segmenter,
+    model_parts,
+)
 from tasks.mask_nouns import GROUNDED_NAME, MaskSpec, mask_partition
 from tasks.stage import Input, open_store
 from tests.conftest import MODELS
@@ -168,6 +176,18 @@ def test_text_encoder_of_a_hub_is_refused_where_none_is_asked():
         FileNotFoundError, match=r"mask\.text_encoder: 'nobody/bert' is not on this"
     ):
         check_mask_models(CurateConfig.load(mask={"text_encoder": "nobody/bert"}, device="cpu"))
+
+
+def test_model_that_was_overwritten_has_another_key_and_is_loaded_again(tmp_path):
+    path, new = tmp_path / "model.safetensors", tmp_path / "new.safetensors"
+    shutil.copy(SAM / "model.safetensors", path)
+    settings = CurateConfig.load(mask={"segmenter_checkpoint": str(path)}).mask
+    before, parts = load_segmenter(settings, "cpu"), model_parts(settings)
+    assert load_segmenter(settings, "cpu") is before
+    save_file({name: weight + 1 for name, weight in load_file(path).items()}, new)
+    new.replace(path)
+    assert model_parts(settings)["segmenter"] != parts["segmenter"]
+    assert load_segmenter(settings, "cpu") is not before
 
 
 def test_text_encoder_is_looked_for_before_anything_runs(tmp_path, hub_may_be_asked):

@@ -86,12 +86,13 @@ def local_or_hub(name: str) -> str:
 def identity(name: str, revision: str = "") -> str:
     """What stands for a model in keys: a digest of its content, or hub name and revision.
 
-    The content of a model on this machine is read once a process.
+    The content of a model on this machine is read once a process, and again when a file's size or
+    time of change is another.
     """
     path = locate(name)
     if path is None:
         return f"{name}@{revision or 'main'}"
-    return _content_digest(path.resolve())
+    return _content_digest(path.resolve(), _states(path))
 
 
 def clip_identity(model: str, pretrained: str) -> str:
@@ -112,8 +113,15 @@ def _package(name: str) -> Path:
     return Path(str(resources.files(name)))
 
 
+def _states(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of change of each file of a model."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = ((str(file), file.stat()) for file in files if file.is_file())
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+
+
 @cache
-def _content_digest(path: Path) -> str:
+def _content_digest(path: Path, states: tuple[tuple[str, int, int], ...]) -> str:
     return f"sha256:{folder_digest(path) if path.is_dir() else file_digest(path)}"
 
 

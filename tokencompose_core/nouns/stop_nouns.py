@@ -1,5 +1,6 @@
 """Noun phrases that name no thing one could point at, such as `side` and `top`."""
 
+import unicodedata
 from collections.abc import Collection
 
 
@@ -14,5 +15,6 @@ def is_stopped(phrase: str, stop_nouns: Collection[str]) -> bool:
         phrase: The phrase as the caption has it, of one word or more.
         stop_nouns: Words in lower case, or several separated by a space.
     """
-    words = phrase.lower().split()
-    return any(words[-len(noun) :] == noun for noun in map(str.split, stop_nouns))
+    words = unicodedata.normalize("NFC", phrase).lower().split()
+    nouns = (unicodedata.normalize("NFC", noun).split() for noun in stop_nouns)
+    return any(words[-len(noun) :] == noun for noun in nouns)

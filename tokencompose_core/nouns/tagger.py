@@ -1,6 +1,8 @@
 """flair's part-of-speech tagger and the noun phrases it yields."""
 
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from tokencompose_core.nouns.import_flair import flair
@@ -57,7 +59,7 @@ def find_noun_phrases(
     """Noun phrases of each caption, every occurrence, in order of appearance.
 
     Nouns that stand directly beside each other become one phrase ("wine glass"), as in the released
-    code of TokenCompose. The text is the caption's own, with its case and its spaces. What the
+    code of TokenCompose. The text is the caption's own, with its case, spaces and accents. What the
     tagger calls a noun without a letter or a digit in it, such as a full stop, is none.
 
     Args:
@@ -66,7 +68,8 @@ def find_noun_phrases(
         noun_tags: Tags that count as nouns.
         batch_size: Captions a batch.
     """
-    sentences = split_sentences(captions)
+    composed = [compose_letters(caption) for caption in captions]
+    sentences = split_sentences(text for text, _ in composed)
     tagger.predict([s for s in sentences if len(s)], mini_batch_size=batch_size)
     label = tagger.label_type
     return [
@@ -74,15 +77,30 @@ def find_noun_phrases(
             caption,
             [
                 (
-                    token.start_position,
-                    token.end_position,
+                    starts[token.start_position],
+                    starts[token.end_position],
                     token.get_label(label).value in noun_tags and any(map(str.isalnum, token.text)),
                 )
                 for token in sentence
             ],
         )
-        for caption, sentence in zip(captions, sentences, strict=True)
+        for caption, sentence, (_, starts) in zip(captions, sentences, composed, strict=True)
     ]
+
+
+def compose_letters(caption: str) -> tuple[str, list[int]]:
+    """A caption with one character for each letter and its accents.
+
+    An accent may be a character of its own (NFD), which flair takes for a word: it cuts such a
+    "piñata" in three. An accent that makes no one character with its letter is left out.
+
+    Returns:
+        The text, and for each of its characters, and for its end, the place in the caption.
+    """
+    starts = [i for i, char in enumerate(caption) if i == 0 or not unicodedata.combining(char)]
+    starts.append(len(caption))
+    letters = (unicodedata.normalize("NFC", caption[a:b])[0] for a, b in pairwise(starts))
+    return "".join(letters), starts
 
 
 def split_sentences(captions: Iterable[str]) -> list[Sentence]:

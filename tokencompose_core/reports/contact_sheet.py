@@ -1,13 +1,14 @@
 """Contact sheets: many pictures on one, with captions and masks."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_schemas.records import GroundedPhrase
+from tokencompose_core.reports.paint_masks import shrink_mask
 from tokencompose_core.store.run_lengths import decode_mask
 
 _COLOURS = (
@@ -19,6 +20,7 @@ _COLOURS = (
     (0, 170, 170),
 )
 _MARGIN = 6
+_LONGEST_PAINTED = 640  # as long as COCO's images are; names and outlines are made for it
 
 
 def draw_sheet(
@@ -50,13 +52,20 @@ def draw_sheet(
 
 
 def draw_mask_sheet(
-    images: Sequence[Image.Image],
+    images: Iterable[Image.Image],
     captions: Sequence[str],
     phrases: Sequence[Sequence[GroundedPhrase]],
     *,
     side: int = 200,
 ) -> Image.Image:
-    """Pictures with the masks of their phrases over them, each phrase in a colour of its own."""
+    """Pictures with the masks of their phrases over them, each phrase in a colour of its own.
+
+    Args:
+        images: The pictures; none is kept, so that they may be opened one after the other.
+        captions: The text below each.
+        phrases: The phrases of each.
+        side: Pixels of a picture's longer side on the sheet.
+    """
     return draw_sheet(
         [draw_masks(image, own) for image, own in zip(images, phrases, strict=True)],
         captions,
@@ -67,11 +76,15 @@ def draw_mask_sheet(
 
 
 def draw_masks(image: Image.Image, phrases: Sequence[GroundedPhrase]) -> Image.Image:
-    """A picture with its phrases' masks, boxes and names."""
-    pixels = np.asarray(image.convert("RGB")).astype(np.float32)
+    """A picture with its phrases' masks, boxes and names; a large one is made smaller first."""
+    scale = min(1.0, _LONGEST_PAINTED / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    picture = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    pixels = np.asarray(picture.convert("RGB")).astype(np.float32)
     grounded = [phrase for phrase in phrases if phrase.mask_counts]
     for number, phrase in enumerate(grounded):
         mask = decode_mask(phrase.mask_counts, image.height, image.width)
+        mask = shrink_mask(mask, height, width)
         colour = np.array(_COLOURS[number % len(_COLOURS)], dtype=np.float32)
         pixels[mask] = 0.5 * pixels[mask] + 0.5 * colour
     result = Image.fromarray(pixels.round().astype(np.uint8))
@@ -79,9 +92,10 @@ def draw_masks(image: Image.Image, phrases: Sequence[GroundedPhrase]) -> Image.I
     font = ImageFont.load_default(size=11)
     for number, phrase in enumerate(grounded):
         paint = _COLOURS[number % len(_COLOURS)]
-        for box in phrase.boxes:
-            pen.rectangle(tuple(box), outline=paint)
-        x, y = phrase.boxes[0][0] + 2, max(0.0, phrase.boxes[0][1])
+        boxes = [tuple(side * scale for side in box) for box in phrase.boxes]
+        for box in boxes:
+            pen.rectangle(box, outline=paint)
+        x, y = boxes[0][0] + 2, max(0.0, boxes[0][1])
         pen.rectangle(pen.textbbox((x, y), phrase.text, font=font), fill=paint)
         pen.text((x, y), phrase.text, fill="white", font=font)
     return result

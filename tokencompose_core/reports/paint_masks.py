@@ -64,6 +64,16 @@ def crop_phrase(image: Image.Image, row: IndexedCaption, number: int, side: int)
     return _paint(picture, mask[top:bottom, left:right], colour_of(number))
 
 
+def shrink_mask(
+    mask: Bool[np.ndarray, "height width"], height: int, width: int
+) -> Bool[np.ndarray, "new_height new_width"]:
+    """A smaller mask: True wherever any of a new pixel is covered, so that nothing vanishes."""
+    for axis, side in enumerate((height, width)):
+        starts = np.arange(side) * mask.shape[axis] // side
+        mask = np.logical_or.reduceat(mask, starts, axis=axis)
+    return mask
+
+
 def _box(phrase: GroundedPhrase, mask: Bool[np.ndarray, "height width"]) -> Sequence[float]:
     """The best box; what the mask covers if there is none, as in sets that came with masks."""
     if phrase.boxes:
@@ -97,7 +107,7 @@ def _paint(
 
     Below the mask the picture's own colours are left out, or the mask's could not be told.
     """
-    inside = _resize_mask(mask, picture.height, picture.width)
+    inside = shrink_mask(mask, picture.height, picture.width)
     drawn = Image.fromarray(inside.astype(np.uint8))
     edge = inside & ~(np.asarray(drawn.filter(ImageFilter.MinFilter(3))) > 0)
     pixels = np.asarray(picture).astype(np.float32)
@@ -106,13 +116,3 @@ def _paint(
     pixels[inside] = 0.55 * brightness[inside][:, None] + 0.45 * paint
     pixels[edge] = paint
     return Image.fromarray(pixels.round().astype(np.uint8))
-
-
-def _resize_mask(
-    mask: Bool[np.ndarray, "height width"], height: int, width: int
-) -> Bool[np.ndarray, "new_height new_width"]:
-    """True wherever the mask covers any of a new pixel, so that nothing of it vanishes."""
-    for axis, side in enumerate((height, width)):
-        starts = np.arange(side) * mask.shape[axis] // side
-        mask = np.logical_or.reduceat(mask, starts, axis=axis)
-    return mask

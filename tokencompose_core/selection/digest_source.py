@@ -46,10 +46,10 @@ def digest_source(
             raise FileNotFoundError(f"the source needs {path}, which is not there")
     names = images_of_split(read_vsr_lines(vsr_path), split, labels, relations)
     # Only the names of 2014 depend on the captions, which take seconds to read.
-    captions = read_coco_captions(captions_paths) if coco_year == 2014 else {}
+    captions = read_coco_captions(captions_paths)[0] if coco_year == 2014 else {}
     paths = [images_dir / c.image for c in name_candidates(names, captions, split, coco_year)]
     digests = []
-    for found in map_in_threads(lambda path: digest(path) if path.is_file() else "", paths):
+    for found in map_in_threads(lambda path: digest(path) if is_file(path) else "", paths):
         digests.append(found)
         on_image(1)
     return text_digest(

@@ -132,10 +132,11 @@ def forget_unusable(names: Iterable[str], images_dir: Path) -> list[str]:
         try:
             open_image(path)
         except BadImageError as error:
-            of_disk = isinstance(error.__cause__, OSError) and error.__cause__.errno is not None
-            if error.reason in UNUSABLE and not of_disk:
+            if error.reason in UNUSABLE:
                 path.unlink(missing_ok=True)
                 forgotten.append(name)
+        except OSError:
+            continue
     return forgotten
 
 

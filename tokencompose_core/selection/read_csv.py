@@ -1,5 +1,6 @@
 """Read captions from CSV files with a line of column names."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tokencompose_core.selection.caption_row import (
     reject_row,
 )
 
+_LAST_LINE = "end of file"
+
 
 def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[CaptionRow | Rejection]:
     """The rows of a CSV file, in order; row 1 is the first below the names.
@@ -27,12 +30,21 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
         delimiter: The character between cells.
 
     Raises:
-        ValueError: If a column is missing, naming those that exist, or the file is no CSV.
+        ValueError: If a column is missing, naming those that exist, if the file is no CSV, or if it
+            ends inside quotes, naming the row in which they are opened.
     """
-    check_columns(path, _column_names(path, delimiter), columns)
+    names = _column_names(path, delimiter)
+    check_columns(path, names, columns)
+    # Quotes that nothing closes make one row of all that follows, this line included.
+    last_line = _LAST_LINE + delimiter * len(names)
+    is_closed = False
     uneven: dict[int, Rejection] = {}
 
     def skip(row: pyarrow.csv.InvalidRow) -> str:
+        nonlocal is_closed
+        if row.text == last_line:
+            is_closed = True
+            return "skip"
         number = row.number - 1  # PyArrow counts the line of names
         detail = f"{row.actual_columns} cells instead of {row.expected_columns}"
         uneven[number] = reject_row(
@@ -40,9 +52,10 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
         )
         return "skip"
 
+    number = 0
     try:
         reader = pyarrow.csv.open_csv(
-            path,
+            _LinedFile(path, f"\n{last_line}".encode()),
             # Without threads, PyArrow knows the numbers of the rows that it skips.
             read_options=pyarrow.csv.ReadOptions(use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(
@@ -54,7 +67,6 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
                 column_types={name: pa.binary() for name in columns.needed},
             ),
         )
-        number = 0
         for batch in reader:
             for cells in batch.to_pylist():
                 number += 1
@@ -66,9 +78,35 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
                     yield row
                 elif passes(row, columns):
                     yield read_row(row, columns, f"{path.name}, row {number}")
-        yield from uneven.values()
     except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: {error}") from error
+        last = max([number, *uneven])
+        raise ValueError(f"{path}, after row {last}: {error}; is a quote not closed?") from error
+    if not is_closed:
+        last = max([number, *uneven])
+        raise ValueError(
+            f"{path}: the file ends inside quotes that row {last} opens; close them, or write a"
+            " quote that is text as two"
+        )
+    yield from uneven.values()
+
+
+class _LinedFile:
+    """A file, uncompressed if its name says how, with a line below its last one."""
+
+    closed = False
+
+    def __init__(self, path: Path, line: bytes) -> None:
+        self._file = io.BufferedReader(pa.input_stream(str(path)))
+        self._line = io.BytesIO(line)
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; the line follows in the same block, so that rows straddle no other."""
+        content = self._file.read(size)
+        return content + self._line.read(size - len(content))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _column_names(path: Path, delimiter: str) -> list[str]:

@@ -52,8 +52,11 @@ def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rej
     columns = _columns(source)
     match source:
         case CocoCaptionsSource():
-            captions = read_coco_captions(_existing(source.captions_paths))
-            rows = [(CaptionRow(name, name, tuple(own)) for name, own in captions.items())]
+            captions, rejected = read_coco_captions(_existing(source.captions_paths))
+            rows = [
+                (CaptionRow(name, name, tuple(own)) for name, own in captions.items()),
+                rejected,
+            ]
         case JsonSource():
             rows = (read_json(path, columns) for path in _existing(source.paths))
         case CsvSource():

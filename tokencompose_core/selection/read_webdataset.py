@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.selection.caption_row import CaptionRow, Columns, read_row, reject_row
@@ -36,7 +36,7 @@ def read_webdataset(
         max_bytes: Most bytes of an image, or of a caption's file, in memory at a time.
 
     Raises:
-        ValueError: If the tar is broken or has one name twice.
+        ValueError: If the tar is broken, is cut short or has one name twice.
     """
     (images_dir / UNPACKED_NAME).mkdir(parents=True, exist_ok=True)
     for sample in _samples(path, max_bytes):
@@ -49,6 +49,23 @@ class _TooLarge:
 
     num_bytes: int
     max_bytes: int
+
+
+class _StrictHeader(tarfile.TarInfo):
+    """A header that must be whole: only the block of zeros that closes a tar may end it.
+
+    `tarfile` takes any header but the first that cannot be read for the end of the tar.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros
+            raise
+        except tarfile.HeaderError as error:
+            detail = f"{error} at byte {tarfile_.offset}, where a file or the tar's end should be"
+            raise tarfile.ReadError(detail) from error
 
 
 def _samples(path: Path, max_bytes: int) -> Iterator[Mapping[str, Any]]:
@@ -68,7 +85,7 @@ def _files(tar_name: str, stream: BinaryIO, max_bytes: int) -> Iterator[dict[str
     Its own reader would read every file whole, of any kind and however large it says to be. Here a
     file that is neither image nor caption has a name only.
     """
-    with tarfile.open(fileobj=stream, mode="r|*") as tar:
+    with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_StrictHeader) as tar:
         for member in tar:
             if not member.isreg() or _META.match(member.name):
                 continue

@@ -1,8 +1,9 @@
 """Select images: those with a caption that says something and a file that can be used."""
 
+import errno
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data_schemas.records import SelectedImage
 from data_schemas.rejections import Rejection, RejectionReason
@@ -10,6 +11,7 @@ from tokencompose_core.selection.candidates import Candidate, is_url
 from tokencompose_core.selection.caption_row import STAGE
 from tokencompose_core.selection.fetch_images import FetchError, fetched_path
 from tokencompose_core.selection.read_vsr import VsrLine
+from tokencompose_core.selection.sample_key import key_of_name
 from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.map_in_threads import map_in_threads
 from tokencompose_core.store.open_image import BadImageError, check_image
@@ -67,7 +69,7 @@ def name_candidates(
         if file_name != name:
             folder = file_name.split("_")[1]
         own = list(captions.get(file_name, ()))
-        candidates.append(Candidate(PurePosixPath(name).stem, f"{folder}/{file_name}", own))
+        candidates.append(Candidate(key_of_name(name), f"{folder}/{file_name}", own))
     return candidates
 
 
@@ -89,6 +91,7 @@ def select_images(
     *,
     min_side: int,
     max_pixels: int,
+    max_ratio: int,
     digest: Callable[[Path], str] = file_digest,
 ) -> Iterator[SelectedImage | Rejection]:
     """Look at captions and headers of images, and digest the images' files.
@@ -99,6 +102,7 @@ def select_images(
         images_dir: The image root.
         min_side: Least width and height in pixels.
         max_pixels: Most pixels, width times height.
+        max_ratio: How many times as long as the other a side may be.
         digest: Gives the digest of a file.
 
     Returns:
@@ -118,7 +122,7 @@ def select_images(
             file = images_dir / path
             if not is_file(file):
                 raise BadImageError(RejectionReason.IMAGE_MISSING, path)
-            check_image(file, min_side=min_side, max_pixels=max_pixels)
+            check_image(file, min_side=min_side, max_pixels=max_pixels, max_ratio=max_ratio)
         except (BadImageError, FetchError) as error:
             return _rejection(key, error.reason, str(error))
         return SelectedImage(key=key, image_path=path, image_sha256=digest(file), captions=kept)
@@ -136,11 +140,17 @@ def _reject_captions(candidate: Candidate) -> Rejection:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that no file system takes is none."""
+    """Whether there is such a file; a name that no file system takes is none.
+
+    Raises:
+        OSError: If the disk does not say.
+    """
     try:
         return path.is_file()
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def _rejection(key: str, reason: RejectionReason, detail: str) -> Rejection:

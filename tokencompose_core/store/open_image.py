@@ -1,5 +1,6 @@
 """Open an image the way models see it, or say what is wrong with it."""
 
+import errno
 import io
 import struct
 import zlib
@@ -37,7 +38,7 @@ DECODING_ERRORS = (
     struct.error,
     zlib.error,
 )
-"""What PIL's decoders raise for damaged bytes; none of it is a fault of the machine."""
+"""What PIL's decoders raise for damaged bytes, if it is no `is_fault_of_machine`."""
 
 
 class BadImageError(ValueError):
@@ -48,16 +49,26 @@ class BadImageError(ValueError):
         self.reason = reason
 
 
-def check_image(path: Path, *, min_side: int, max_pixels: int) -> None:
+def is_fault_of_machine(error: Exception) -> bool:
+    """Whether the system failed, as a disk that is away does, and not a decoder.
+
+    PIL's own errors have no number. A damaged offset may have the one for an invalid argument.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
+def check_image(path: Path, *, min_side: int, max_pixels: int, max_ratio: int) -> None:
     """Look at an image's header only: is it one, and of a size that can be used?
 
     Args:
         path: The file.
         min_side: Least width and height in pixels.
         max_pixels: Most pixels, width times height.
+        max_ratio: How many times as long as the other a side may be.
 
     Raises:
         BadImageError: If it is not, with the reason.
+        OSError: If the machine cannot read it.
     """
     with _open(path) as image:
         width, height = image.size
@@ -65,6 +76,11 @@ def check_image(path: Path, *, min_side: int, max_pixels: int) -> None:
         raise BadImageError(
             RejectionReason.IMAGE_TOO_SMALL,
             f"{path.name}: {width} x {height} pixels, at least {min_side} a side are needed",
+        )
+    if max(width, height) > max_ratio * min(width, height):
+        raise BadImageError(
+            RejectionReason.IMAGE_TOO_THIN,
+            f"{path.name}: {width} x {height} pixels, at most {max_ratio} : 1 is allowed",
         )
     if width * height > max_pixels:
         raise BadImageError(
@@ -81,11 +97,14 @@ def open_image(path: Path) -> Image.Image:
 
     Raises:
         BadImageError: A `ValueError`, if it cannot be decoded to the last pixel.
+        OSError: If the machine cannot read it.
     """
     with _open(path) as image:
         try:
             return _to_rgb(image)
         except DECODING_ERRORS as error:
+            if is_fault_of_machine(error):
+                raise
             raise BadImageError(
                 RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}"
             ) from error
@@ -123,7 +142,7 @@ def _open(path: Path) -> Image.Image:
         return Image.open(path, formats=_FORMATS)
     except BadImageError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BadImageError(RejectionReason.IMAGE_MISSING, f"{path.name}: no such file") from error
     except Image.DecompressionBombError as error:
         raise BadImageError(RejectionReason.IMAGE_TOO_LARGE, f"{path.name}: {error}") from error
@@ -132,6 +151,8 @@ def _open(path: Path) -> Image.Image:
             RejectionReason.IMAGE_UNKNOWN_FORMAT, f"{path.name}: not an image of a known format"
         ) from error
     except DECODING_ERRORS as error:
+        if is_fault_of_machine(error):
+            raise
         raise BadImageError(RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}") from error
 
 

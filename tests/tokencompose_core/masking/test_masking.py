@@ -3,12 +3,22 @@ import pytest
 import torch
 from PIL import Image
 
+from data_schemas.configs.curate_config import CurateConfig, ImageLimits
 from data_schemas.records import NounPhrase
 from tests.conftest import MODELS
 from tests.tokencompose_core.masking.detection_settings import SETTINGS
-from tokencompose_core.masking.detect_phrases import assign_boxes, detect_phrases, prepare_image
+from tokencompose_core.checkpoints.locate import require
+from tokencompose_core.masking.detect_phrases import (
+    assign_boxes,
+    detect_phrases,
+    prepare_image,
+    prepared_size,
+)
 from tokencompose_core.masking.ground_phrases import ground_phrases
-from tokencompose_core.masking.grounding_dino import load_grounding_dino
+from tokencompose_core.masking.grounding_dino import (
+    load_grounding_dino,
+    load_grounding_dino_config,
+)
 from tokencompose_core.masking.prompts import (
     build_prompt,
     phrase_token_masks,
@@ -69,6 +79,29 @@ def test_nouns_beyond_the_first_prompt_are_found(detector):
     assert found == set(range(len(names)))
     assert found <= {box.phrase_index - len(NONSENSE) for box in last}
     assert [b.score for b in last] == sorted((b.score for b in last), reverse=True)
+
+
+@pytest.mark.parametrize("is_wide", [True, False])
+def test_thinnest_image_that_is_selected_goes_through_both_models(detector, segmenter, is_wide):
+    size = (32 * ImageLimits().max_ratio, 32)
+    image = Image.new("RGB", size if is_wide else size[::-1], "white")
+    detect_phrases(detector, [image], [["cat"]], **SETTINGS)
+    mask = segment_boxes(segmenter, image, [[0, 0, *image.size]])[0]
+    assert mask.shape == image.size[::-1]
+
+
+def test_thinnest_image_that_may_be_allowed_has_a_place_for_each_query_of_the_papers_detector():
+    """Grounding DINO takes the best places of all scales for its queries, so it needs as many."""
+    settings = CurateConfig.load("paper").mask
+    config = load_grounding_dino_config(require(settings.detector_config), "")
+    assert (config.backbone, config.num_feature_levels) == ("swin_T_224_1k", 4)
+    (limit,) = (m.le for m in ImageLimits.model_fields["max_ratio"].metadata if hasattr(m, "le"))
+    sides = {"short_side": settings.short_side, "long_side": settings.long_side}
+    for width, height in [(32, 32 * limit), (32 * limit, 32), (4_000, 100), (limit, 1)]:
+        width, height = prepared_size(width, height, **sides)
+        # Swin's three last stages and a convolution above them; each rounds its sides up.
+        places = sum(-(-width // stride) * -(-height // stride) for stride in (8, 16, 32, 64))
+        assert places >= config.num_queries
 
 
 def test_box_goes_to_the_phrase_that_it_answers_to_on_average():

@@ -1,5 +1,6 @@
 import json
 import re
+import unicodedata
 
 import pytest
 from transformers import CLIPTokenizerFast
@@ -67,6 +68,17 @@ def test_spans_are_those_of_the_caption_whatever_flair_drops(caption):
     (phrases,) = find_noun_phrases(tagger, [caption], noun_tags=TAGS, batch_size=4)
     assert {"cat", "surfboard"} <= {phrase.text for phrase in phrases}
     assert all(caption[p.start : p.end] == p.text for p in phrases)
+
+
+@pytest.mark.parametrize("caption", ["A piñata and a surfboard.", "Two cafés, a crème brûlée."])
+def test_accents_of_their_own_change_no_noun(caption):
+    tagger = load_tagger(MODELS / "tagger")
+    apart = unicodedata.normalize("NFD", caption)
+    assert apart != caption
+    together, found = find_noun_phrases(tagger, [caption, apart], noun_tags=TAGS, batch_size=4)
+    assert together
+    assert [unicodedata.normalize("NFC", p.text) for p in found] == [p.text for p in together]
+    assert all(apart[p.start : p.end] == p.text for p in found)
 
 
 def test_nothing_without_a_letter_or_digit_is_a_noun():

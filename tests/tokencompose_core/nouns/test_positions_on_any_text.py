@@ -145,11 +145,13 @@ def tagger():
     captions=st.lists(
         st.text(max_size=40)
         | WORDS.map(" ".join)
-        | st.text("a \u200d\ufe0f\u0301😀é\t\x85", max_size=12),
+        | st.text("a \u200d\ufe0f\u0301😀é\t\x85", max_size=12)
+        | WORDS.map(lambda words: unicodedata.normalize("NFD", " ".join(words))),
         max_size=4,
     )
 )
 @example(captions=["\u200b", "", " \n ", "cat\x00dog"])
+@example(captions=["A pin\u0303ata", "\u0301a", "x\u0303\u0301y \u0301", "\u212b \u0958"])
 def test_spans_are_those_of_any_caption(tagger, captions):
     # Every tag counts as a noun here, so that whatever flair takes for a word is looked at.
     tags = set(tagger.label_dictionary.get_items())
@@ -162,6 +164,8 @@ def test_spans_are_those_of_any_caption(tagger, captions):
             assert caption[phrase.start : phrase.end] == phrase.text
             assert any(map(str.isalnum, phrase.text))
             assert phrase.text == phrase.text.strip(" \t\r\n")
+            for end in (phrase.start, phrase.end):  # no accent is parted from its letter
+                assert not (end and unicodedata.combining(caption[end : end + 1] or " "))
         covered = "".join(phrase.text for phrase in phrases)
         assert sorted(filter(str.isalnum, covered)) == sorted(filter(str.isalnum, caption))
 

@@ -17,6 +17,8 @@ from tokencompose_core.nouns.stop_nouns import is_stopped
         ("glass", ["wine glass"], False),
         ("wine glass", ["wine"], False),
         ("ÉTÉ", ["été"], True),
+        ("e\u0301te\u0301", ["été"], True),
+        ("été", ["e\u0301te\u0301"], True),
         ("cat", [], False),
     ],
 )

@@ -6,9 +6,16 @@ import re
 import pytest
 from PIL import Image
 
+from data_schemas.rejections import Rejection
 from tests.tokencompose_core.selection.caption_sets import read, source
+from tokencompose_core.selection.digest_source import digest_source
 from tokencompose_core.selection.read_vsr import read_vsr_lines
 from tokencompose_core.selection.sample_key import key_of_name
+from tokencompose_core.selection.select_images import (
+    images_of_split,
+    name_candidates,
+    select_images,
+)
 
 IDS = [
     "../../etc/passwd",
@@ -86,3 +93,23 @@ def test_vsr_line_whose_image_is_a_path_is_refused_by_its_number(tmp_path, name)
     (tmp_path / "v.jsonl").write_text(json.dumps({**line, "label": 1, "relation": "on"}))
     with pytest.raises(ValueError, match=r"v\.jsonl, line 1: field image"):
         list(read_vsr_lines(tmp_path / "v.jsonl"))
+
+
+def test_vsr_names_become_keys_as_all_others_do(tmp_path):
+    names = ["000000000001.jpg", "img.v2.jpg", "img.v3.jpg", "a b.png", "..", "n" * 300 + ".jpg"]
+    line = {"image_link": "http://x/train2017/1.jpg", "caption": "A cat.", "label": 1}
+    rows = [json.dumps({"image": name, "relation": "on", **line}) for name in names]
+    (tmp_path / "v.jsonl").write_text("\n".join(rows))
+    (tmp_path / "c.json").write_text("{}")
+    (tmp_path / "train2017").mkdir()
+    for name in names[:4]:
+        Image.new("RGB", (40, 40)).save(tmp_path / "train2017" / name)
+    assert digest_source(tmp_path / "v.jsonl", [tmp_path / "c.json"], tmp_path, "train2017")
+    found = images_of_split(read_vsr_lines(tmp_path / "v.jsonl"), "train2017")
+    candidates = name_candidates(found, {name: ["A cat."] for name in names}, "train2017")
+    assert [candidate.key for candidate in candidates] == [key_of_name(name) for name in names]
+    assert candidates[0].key == "000000000001"
+    limits = {"min_side": 32, "max_pixels": 10**6, "max_ratio": 30}
+    selected = list(select_images(candidates, tmp_path, **limits))
+    reasons = [str(image.reason) for image in selected if isinstance(image, Rejection)]
+    assert reasons == ["image-missing", "image-missing"]

@@ -75,6 +75,27 @@ def test_webdataset_tars_are_unpacked_once(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "i").rglob("*")} == before
 
 
+def test_tar_that_is_cut_anywhere_is_refused_and_loses_nothing_in_silence(tmp_path):
+    files = [(f"{n}.{suffix}", b"x" * 700) for n in range(3) for suffix in ("png", "txt")]
+    path = tmp_path / "0.tar"
+    write_tar(path, files)
+    whole = path.read_bytes()
+    end = len(files) * (512 + 1024)  # each file's header, and its 700 bytes in two blocks
+    assert not any(whole[end:])
+    settings = source("webdataset", tmp_path, paths=[str(path)], images_dir=str(tmp_path / "i"))
+    for cut in [*range(0, end + 512, 97), end, end + 511]:
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"0\.tar: not a readable tar"):
+            read(settings)
+    damaged = bytearray(whole)
+    damaged[2 * 1536 + 100] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"0\.tar: not a readable tar \(bad checksum at byte 3072"):
+        read(settings)
+    path.write_bytes(whole[: end + 512])
+    assert len(read(settings)[0]) == 3
+
+
 @pytest.mark.parametrize("kind", ["cut", "text", "twice"])
 def test_broken_tar_is_named(tmp_path, kind):
     files = [("0.png", image_bytes("red")), ("0.txt", b"x")]

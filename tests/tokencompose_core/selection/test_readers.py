@@ -172,6 +172,47 @@ def test_filters_that_leave_no_row_say_which_leaves_how_many(tmp_path):
         read(csv_source(tmp_path, content, paths=paths, filters={"lang": ["it"]}))
 
 
+ROWS = b"file,text\na.jpg,A cat\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "row"),
+    [
+        (ROWS + b'b.jpg,"A dog\nc.jpg,A bird\n', 2),
+        (ROWS + b'\n\n"b.jpg,A dog\nc.jpg,A bird\n', 2),
+        (ROWS + b'too,many,cells\nb.jpg,"A dog', 3),
+        (ROWS + b'b.jpg,"A ""dog""\nc.jpg,""\n', 2),
+        (ROWS + b'b.jpg,"A dog\nc.jpg,"A bird"\nd.jpg,"A cow\ne.jpg,A fox\n', 3),
+    ],
+)
+def test_csv_that_ends_inside_quotes_is_refused_with_the_row_that_opens_them(
+    tmp_path, content, row
+):
+    with pytest.raises(
+        ValueError, match=rf"c\.csv: the file ends inside quotes that row {row} opens"
+    ):
+        read(csv_source(tmp_path, content))
+
+
+def test_csv_with_a_row_of_megabytes_says_where(tmp_path):
+    content = ROWS + b'x\nb.jpg,"A dog\n' + b"c.jpg,A bird\n" * 200_000
+    with pytest.raises(ValueError, match=r"c\.csv, after row 2: .* is a quote not closed\?"):
+        read(csv_source(tmp_path, content))
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\r\n"])
+def test_csv_whose_quotes_are_closed_is_read_to_its_end(tmp_path, end):
+    body = ROWS + b"".join(b'%d.jpg,"%s"\n' % (n, b"x" * 100_000) for n in range(10))
+    for length in range((1 << 20) - 20, (1 << 20) + 5):  # PyArrow reads 2**20 bytes at a time
+        last = b'z.jpg,A 5" cat' + b"!" * (length - len(body) - len(end) - 14)
+        content = body + last + end
+        assert len(content) == length
+        candidates, rejected = read(csv_source(tmp_path, content))
+        assert not rejected
+        assert len(candidates) == 12
+        assert candidates[-1].captions == [last[6:].decode()]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -238,6 +279,39 @@ def test_coco_captions_alone_take_all_their_images(tmp_path):
         Candidate("b", "b.jpg", []),
     ]
     assert not rejected
+
+
+def test_each_bad_coco_annotation_has_its_reason_and_its_place(tmp_path):
+    image = {"id": 1, "file_name": "a.jpg"}
+    annotations = [
+        {"image_id": 1, "caption": "A cat."},
+        {"image_id": 1, "caption": None},
+        {"image_id": 1},
+        {"image_id": [1], "caption": "A dog."},
+        {"image_id": 7, "caption": "A dog."},
+        {"image_id": 1, "caption": "\ud83d"},
+        "A dog.",
+        {"image_id": 1, "caption": "A black cat."},
+    ]
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"images": [image, image], "annotations": annotations}))
+    candidates, rejected = read(source("coco_captions", tmp_path, captions_paths=[str(path)]))
+    assert found(candidates) == [("a.jpg", ["A cat.", "A black cat."])]
+    assert reasons(rejected) == [
+        (
+            "row-wrong-type",
+            "c.json, annotations[1]: field 'caption': expected text, received NoneType",
+        ),
+        ("row-field-missing", "c.json, annotations[2]: no field 'caption'"),
+        (
+            "row-wrong-type",
+            "c.json, annotations[3]: field 'image_id': expected a number or text, received list",
+        ),
+        ("row-broken", "c.json, annotations[4]: belongs to image 7, which is not there"),
+        ("row-not-utf8", "c.json, annotations[5]: field 'caption': '\\ud83d' is no Unicode"),
+        ("row-field-missing", "c.json, annotations[6]: no field 'image_id'"),
+    ]
+    assert len({rejection.key for rejection in rejected}) == len(rejected)
 
 
 def test_files_that_are_not_there_are_named(tmp_path):

@@ -107,10 +107,13 @@ def test_bad_vsr_line_is_named(tmp_path, text, message):
     ("content", "message"),
     [
         ({"images": []}, "needs? a list under 'annotations'"),
-        ({"images": [{"id": 1}], "annotations": []}, r"images\[0\] has no field 'file_name'"),
+        ({"images": [{"id": 1}], "annotations": []}, r"images\[0\]: no field 'file_name'"),
         (
-            {"images": [], "annotations": [{"image_id": 7, "caption": "a"}]},
-            r"annotations\[0\] belongs to image 7",
+            {
+                "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}],
+                "annotations": [{"image_id": 1, "caption": "A cat."}],
+            },
+            r"captions\.json: images\[1\]: id 1 is that of 'a\.jpg' and of 'b\.jpg'",
         ),
     ],
 )
@@ -133,7 +136,7 @@ def test_each_lost_image_has_its_reason(tmp_path):
     }
     names = ["good.jpg", "blank.jpg", "bare.jpg", "gone.jpg", "unknown.jpg"]
     candidates = name_candidates(names, captions, "train2017")
-    found = list(select_images(candidates, tmp_path, min_side=4, max_pixels=10**6))
+    found = list(select_images(candidates, tmp_path, min_side=4, max_pixels=10**6, max_ratio=30))
     selected = [image for image in found if isinstance(image, SelectedImage)]
     rejected = [image for image in found if isinstance(image, Rejection)]
     assert len(selected) + len(rejected) == len(names)

@@ -1,14 +1,17 @@
 """Images of every sort become upright RGB of 8 bits, or are refused with their reason."""
 
 import io
+import struct
 import warnings
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data_schemas.rejections import RejectionReason
+from tests.too_many_files import too_many_files
 from tokencompose_core.store.open_image import (
     BadImageError,
     check_image,
@@ -95,6 +98,8 @@ def header_of_a_png(width, height):
         (header_of_a_png(4_000, 4_000), RejectionReason.IMAGE_TOO_LARGE),
         (header_of_a_png(1, 1), RejectionReason.IMAGE_TOO_SMALL),
         (header_of_a_png(500, 31), RejectionReason.IMAGE_TOO_SMALL),
+        (header_of_a_png(32, 961), RejectionReason.IMAGE_TOO_THIN),
+        (header_of_a_png(961, 32), RejectionReason.IMAGE_TOO_THIN),
         (None, RejectionReason.IMAGE_MISSING),
     ],
 )
@@ -103,15 +108,33 @@ def test_header_alone_gives_the_reason(tmp_path, content, reason):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadImageError, match=r"x\.jpg") as caught:
-        check_image(path, min_side=32, max_pixels=10_000_000)
+        check_image(path, min_side=32, max_pixels=10_000_000, max_ratio=30)
     assert caught.value.reason == reason
 
 
 def test_good_header_passes_and_truncated_pixels_are_found_when_decoded(tmp_path):
     path = save(tmp_path / "x.jpg", Image.effect_noise((64, 64), 50))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    check_image(path, min_side=64, max_pixels=64 * 64)
+    check_image(path, min_side=64, max_pixels=64 * 64, max_ratio=1)
     with pytest.raises(BadImageError, match=r"x\.jpg") as caught:
+        open_image(path)
+    assert caught.value.reason == RejectionReason.IMAGE_UNREADABLE
+
+
+def test_fault_of_the_machine_is_no_bad_image(tmp_path):
+    path = save(tmp_path / "x.png")
+    open_image(path)
+    for look in (open_image, partial(check_image, min_side=1, max_pixels=9999, max_ratio=9)):
+        with too_many_files(), pytest.raises(OSError, match="Too many open files"):
+            look(path)
+    open_image(path)
+
+
+@pytest.mark.parametrize("offset", [2**62, 2**63 - 1, 2**64 - 1])
+def test_offset_beyond_any_file_is_a_bad_image(tmp_path, offset):
+    path = tmp_path / "x.tiff"
+    path.write_bytes(b"II\x2b\x00\x08\x00\x00\x00" + struct.pack("<Q", offset) + bytes(100))
+    with pytest.raises(BadImageError) as caught:
         open_image(path)
     assert caught.value.reason == RejectionReason.IMAGE_UNREADABLE
 

@@ -1,0 +1,32 @@
+"""What stands for a model in keys."""
+
+import os
+import shutil
+
+from tokencompose_core.checkpoints.locate import identity
+from tokencompose_core.store.keys import file_digest
+
+
+def test_identity_is_that_of_the_content_whenever_it_changes(tmp_path):
+    path = tmp_path / "model.pth"
+    found = []
+    for content in (b"one", b"second version", b"other content.", b"one"):
+        path.write_bytes(content)
+        os.utime(path, ns=(0, len(found)))
+        found.append(identity(str(path)))
+        assert found[-1] == f"sha256:{file_digest(path)}"
+    assert len(set(found)) == 3
+
+
+def test_identity_of_a_folder_sees_each_of_its_files(tmp_path):
+    (tmp_path / "unet").mkdir()
+    found = [identity(str(tmp_path))]
+    for name in ("model.json", "unet/weights.bin"):
+        for content in (b"a", b"bb"):
+            (tmp_path / name).write_bytes(content)
+            found.append(identity(str(tmp_path)))
+    (tmp_path / "unet/weights.bin").rename(tmp_path / "weights.bin")
+    found.append(identity(str(tmp_path)))
+    assert len(set(found)) == len(found)
+    copy = shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    assert identity(str(copy)) == found[-1]
