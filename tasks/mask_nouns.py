@@ -9,15 +9,17 @@ from prefect.client.schemas.objects import State
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.mask_config import MaskConfig
 from data_schemas.manifest import Manifest
-from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, GroundedPhrase, ParsedCaption
+from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption, ParsedCaption
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
+from tasks.earlier_rows import take_earlier_rows
 from tasks.mask_models import load_detector, load_segmenter, model_parts
 from tasks.prepare_source import Source
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.earlier_rows import RowTable
 from tokencompose_core.store.rejections import write_rejections
 from tokencompose_core.store.tables import read_table, write_table
 
@@ -31,6 +33,18 @@ class MaskSpec(Spec):
 
     stage: ClassVar[str] = "mask"
     version: ClassVar[int] = 2
+    row_table: ClassVar[RowTable | None] = RowTable(
+        GROUNDED_NAME,
+        (
+            "image_sha256",
+            "width",
+            "height",
+            "caption",
+            "phrases.list.element.text",
+            "phrases.list.element.start",
+            "phrases.list.element.end",
+        ),
+    )
     part_fields: ClassVar[dict[str, tuple[str, ...]]] = {
         "detector": ("detector_checkpoint",),
         "segmenter": ("segmenter_checkpoint",),
@@ -86,30 +100,33 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         device = resolve_device(spec.device)
         precision = PrecisionCheck(settings.precision, settings.min_precision_iou)
         parsed = read_table(spec.parsed.path(store), ParsedCaption)
-        found: dict[int, list[GroundedPhrase]] = {}
-        with Progress(spec.title, len(parsed), "images") as progress:
-            for index, phrases in ground_phrases(
-                load_detector(settings, device),
-                load_segmenter(settings, device),
-                lambda index: open_image(Path(spec.images_dir) / parsed[index].image_path),
-                [(row.width, row.height) for row in parsed],
-                [row.phrases for row in parsed],
-                box_threshold=settings.box_threshold,
-                text_threshold=settings.text_threshold,
-                nms_threshold=settings.nms_threshold,
-                short_side=settings.short_side,
-                long_side=settings.long_side,
-                batch_size=settings.batch_size,
-                prompting=settings.prompting,
-                boxes_at_once=settings.boxes_at_once,
-                precision=precision,
-            ):
-                found[index] = phrases
-                progress.advance(1)
+        taken = take_earlier_rows(store, spec, GroundedCaption)
+        found = {key: row.phrases for key, row in taken.rows.items()}
+        new = [row for row in parsed if row.key not in found]
+        if new:
+            with Progress(spec.title, len(new), "images") as progress:
+                for index, phrases in ground_phrases(
+                    load_detector(settings, device),
+                    load_segmenter(settings, device),
+                    lambda index: open_image(Path(spec.images_dir) / new[index].image_path),
+                    [(row.width, row.height) for row in new],
+                    [row.phrases for row in new],
+                    box_threshold=settings.box_threshold,
+                    text_threshold=settings.text_threshold,
+                    nms_threshold=settings.nms_threshold,
+                    short_side=settings.short_side,
+                    long_side=settings.long_side,
+                    batch_size=settings.batch_size,
+                    prompting=settings.prompting,
+                    boxes_at_once=settings.boxes_at_once,
+                    precision=precision,
+                ):
+                    found[new[index].key] = phrases
+                    progress.advance(1)
         grounded: list[GroundedCaption] = []
         rejections: list[Rejection] = []
-        for index, row in enumerate(parsed):
-            caption = GroundedCaption(**row.model_dump(exclude={"phrases"}), phrases=found[index])
+        for row in parsed:
+            caption = GroundedCaption(**row.model_dump(exclude={"phrases"}), phrases=found[row.key])
             lost = _rejections(caption)
             rejections += lost
             if all(r.reason != RejectionReason.NO_BOX for r in lost):
@@ -125,6 +142,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         facts: dict[str, Any] = {
             "phrases": len(kept),
             "phrases_with_mask": sum(bool(phrase.mask_counts) for phrase in kept),
+            **taken.facts,
         }
         if precision.iou is not None:
             facts["precision_iou"] = precision.iou

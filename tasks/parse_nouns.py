@@ -13,10 +13,12 @@ from data_schemas.records import PARSED_SCHEMA, ParsedCaption, RankedImage
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
+from tasks.earlier_rows import take_earlier_rows
 from tasks.stage import PLANNER, STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.hub_access import is_offline, naming_field
 from tokencompose_core.checkpoints.locate import identity, locate, require_unless_hub
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.earlier_rows import RowTable
 from tokencompose_core.store.rejections import write_rejections
 from tokencompose_core.store.tables import read_table, write_table
 
@@ -28,6 +30,7 @@ class ParseSpec(Spec):
 
     stage: ClassVar[str] = "parse"
     version: ClassVar[int] = 2
+    row_table: ClassVar[RowTable | None] = RowTable(PARSED_NAME, ("caption",))
 
     ranked: Input
     part: str
@@ -91,21 +94,33 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
         from tokencompose_core.nouns.tagger import find_noun_phrases
 
         ranked = read_table(spec.ranked.path(store), RankedImage)
+        taken = take_earlier_rows(store, spec, ParsedCaption)
+        new = [row for row in ranked if row.key not in taken.rows]
         model = spec.settings.model
-        found = find_noun_phrases(
-            _tagger(model, identity(model), resolve_device(spec.device)),
-            [row.caption for row in ranked],
-            noun_tags=spec.settings.noun_tags,
-            batch_size=spec.settings.batch_size,
+        found = (
+            find_noun_phrases(
+                _tagger(model, identity(model), resolve_device(spec.device)),
+                [row.caption for row in new],
+                noun_tags=spec.settings.noun_tags,
+                batch_size=spec.settings.batch_size,
+            )
+            if new
+            else []
         )
+        phrases_of = {row.key: phrases for row, phrases in zip(new, found, strict=True)}
         parsed, rejections = [], []
-        for row, phrases in zip(ranked, found, strict=True):
-            kept = [p for p in phrases if not is_stopped(p.text, spec.settings.stop_nouns)]
-            rejections += [
-                _rejection(row.key, RejectionReason.PHRASE_ON_STOP_LIST, phrase.text)
-                for phrase in phrases
-                if phrase not in kept
-            ]
+        for row in ranked:
+            if row.key in taken.rows:
+                kept = taken.rows[row.key].phrases
+                rejections += [lost for lost in taken.rejections if lost.key == row.key]
+            else:
+                phrases = phrases_of[row.key]
+                kept = [p for p in phrases if not is_stopped(p.text, spec.settings.stop_nouns)]
+                rejections += [
+                    _rejection(row.key, RejectionReason.PHRASE_ON_STOP_LIST, phrase.text)
+                    for phrase in phrases
+                    if phrase not in kept
+                ]
             if kept:
                 shared = row.model_dump(exclude={"captions", "scores"})
                 parsed.append(ParsedCaption(**shared, phrases=kept))
@@ -116,7 +131,7 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
             "num_in": len(ranked),
             "num_out": len(parsed),
             "rejected": write_rejections(folder, rejections),
-            "facts": {"phrases": sum(len(row.phrases) for row in parsed)},
+            "facts": {"phrases": sum(len(row.phrases) for row in parsed), **taken.facts},
         }
 
     return reuse_or_publish(spec, write, {spec.ranked.key: spec.ranked.digest})

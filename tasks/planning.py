@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from data_schemas.manifest import Manifest, StoredFile
+from tasks.planned_rows import PlannedRows
 from tasks.stage import PLANNER, Input, Outcome, Spec, open_store
 from tokencompose_core.store.explain import Cause, explain_missing
 from tokencompose_core.store.history import History
@@ -23,7 +25,7 @@ class Reason(BaseModel):
     Attributes:
         why: The reason.
         outputs: How many outputs.
-        images: How many images they read, at most.
+        images: How many images go through models, or are read by a stage without any, at most.
         rows: How many rows of their inputs were added, changed and removed, if that is why.
     """
 
@@ -83,21 +85,25 @@ def planning() -> Iterator[list[StagePlan]]:
     store = open_store()
     history = History(store)
     images: dict[str, int] = {}
+    rows = PlannedRows(store)
     stages: list[StagePlan] = []
 
     def plan_stage(specs: Sequence[Spec]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         missing: list[tuple[Cause, int]] = []
+        stored = {spec.key: store.find(spec.key) for spec in specs}  # models are looked up for it
+        taken = rows.find([spec for spec in specs if stored[spec.key] is None], specs)
         for spec in specs:
-            key = spec.key  # models are looked up for it
-            manifest = store.find(key)
+            key = spec.key
+            manifest = stored[key]
             if manifest is None:
-                sources = _inputs(spec)
+                sources = spec.stored_inputs
                 images[key] = sum(
                     images[source.key] if source.key in images else _count_images(history, source)
                     for source in sources
                 )
-                missing.append((_explain(history, spec, key, sources), images[key]))
+                cause = _explain(history, spec, key, sources, taken)
+                missing.append((cause, images[key] - rows.count(key)))
                 outcomes.append(Outcome(_stand_in(history, spec.stage, key), "Planned"))
             else:
                 outcomes.append(Outcome(manifest, "Stored"))
@@ -127,13 +133,6 @@ def planning() -> Iterator[list[StagePlan]]:
         PLANNER.reset(token)
 
 
-def _inputs(spec: Spec) -> list[Input]:
-    """The stored outputs that a spec reads."""
-    values = [getattr(spec, name) for name in type(spec).model_fields]
-    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return [one for one in flat if isinstance(one, Input)]
-
-
 def _count_images(history: History, source: Input) -> int:
     """How many samples a stored output, or one table of it, holds."""
     manifest = history.manifests.get(source.key) or history.store.find(source.key)
@@ -143,11 +142,13 @@ def _count_images(history: History, source: Input) -> int:
     return manifest.num_out
 
 
-def _explain(history: History, spec: Spec, key: str, sources: Sequence[Input]) -> Cause:
+def _explain(
+    history: History, spec: Spec, key: str, sources: Sequence[Input], taken: AbstractSet[str]
+) -> Cause:
     if any(source.digest.startswith(_UNKNOWN) for source in sources):
         return Cause(UNKNOWN_INPUT)
     inputs = {source.key: source.digest for source in sources}
-    return explain_missing(history, key, spec.parts(), inputs, spec.part_fields)
+    return explain_missing(history, key, spec.parts(), inputs, spec.part_fields, taken)
 
 
 def _stand_in(history: History, stage: str, key: str) -> Manifest:

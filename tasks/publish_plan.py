@@ -14,6 +14,8 @@ NOTES = (
     "Where an input is not computed yet, numbers are upper bounds: earlier stages may leave images"
     " out, and if an input comes out as it was, its output is taken from the store. The card of the"
     " data set is not listed; it is drawn anew if anything before it changes.",
+    "Images of rank, parse and mask are those that go through models. An output may take over other"
+    " rows from earlier outputs, so they are not counted.",
 )
 
 

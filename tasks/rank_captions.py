@@ -14,12 +14,14 @@ from data_schemas.records import RANKED_SCHEMA, RankedImage, SelectedImage
 from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
+from tasks.earlier_rows import take_earlier_rows
 from tasks.prepare_source import Source
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tasks.task_runner import require_images
 from tokencompose_core.checkpoints.locate import clip_identity, locate
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.earlier_rows import RowTable
 from tokencompose_core.store.rejections import write_rejections
 from tokencompose_core.store.tables import read_table, write_table
 
@@ -31,6 +33,9 @@ class RankSpec(Spec):
 
     stage: ClassVar[str] = "rank"
     version: ClassVar[int] = 2
+    row_table: ClassVar[RowTable | None] = RowTable(
+        RANKED_NAME, ("image_sha256", "captions.list.element")
+    )
 
     images_dir: str
     selected: Input
@@ -72,46 +77,58 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
 
         require_images(spec.images_dir)
         selected = read_table(spec.selected.path(store), SelectedImage)
+        taken = take_earlier_rows(store, spec, RankedImage)
+        ranked = {
+            row.key: taken.rows[row.key].model_copy(update={"image_path": row.image_path})
+            for row in selected
+            if row.key in taken.rows
+        }
+        new = [row for row in selected if row.key not in ranked]
         bad: dict[int, BadImageError] = {}
 
         def load_image(index: int) -> Image.Image | None:
             try:
-                return open_image(Path(spec.images_dir) / selected[index].image_path)
+                return open_image(Path(spec.images_dir) / new[index].image_path)
             except BadImageError as error:
                 bad[index] = error
                 return None
 
-        scored = score_captions(
-            _clip(spec.settings.model, spec.settings.pretrained, resolve_device(spec.device)),
-            load_image,
-            [row.captions for row in selected],
-            batch_size=spec.settings.batch_size,
+        scored = (
+            score_captions(
+                _clip(spec.settings.model, spec.settings.pretrained, resolve_device(spec.device)),
+                load_image,
+                [row.captions for row in new],
+                batch_size=spec.settings.batch_size,
+            )
+            if new
+            else ()
         )
-        ranked = []
-        with Progress(spec.title, len(selected), "images") as progress:
-            for row, image in zip(selected, scored, strict=True):
+        with Progress(spec.title, len(new), "images") as progress:
+            for row, image in zip(new, scored, strict=True):
                 if image is not None:
-                    ranked.append(
-                        RankedImage(
-                            **row.model_dump(),
-                            width=image.size[0],
-                            height=image.size[1],
-                            caption=best_caption(row.captions, image.scores),
-                            scores=image.scores,
-                        )
+                    ranked[row.key] = RankedImage(
+                        **row.model_dump(),
+                        width=image.size[0],
+                        height=image.size[1],
+                        caption=best_caption(row.captions, image.scores),
+                        scores=image.scores,
                     )
                 progress.advance(1)
         rejected = write_rejections(
             folder,
             [
-                Rejection(
-                    key=selected[index].key, stage="rank", reason=error.reason, detail=str(error)
-                )
+                Rejection(key=new[index].key, stage="rank", reason=error.reason, detail=str(error))
                 for index, error in sorted(bad.items())
             ],
         )
-        write_table(folder / RANKED_NAME, ranked, RANKED_SCHEMA)
-        return {"num_in": len(selected), "num_out": len(ranked), "rejected": rejected}
+        in_order = [ranked[row.key] for row in selected if row.key in ranked]
+        write_table(folder / RANKED_NAME, in_order, RANKED_SCHEMA)
+        return {
+            "num_in": len(selected),
+            "num_out": len(ranked),
+            "rejected": rejected,
+            "facts": taken.facts,
+        }
 
     return reuse_or_publish(spec, write, {spec.selected.key: spec.selected.digest})
 

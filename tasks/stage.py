@@ -1,6 +1,5 @@
 """Run a stage: skip what the store has, report what was done."""
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
@@ -16,17 +15,29 @@ from prefect.futures import PrefectFuture, PrefectWrappedFuture
 from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
-from pydantic import BaseModel, ConfigDict
 from tqdm import tqdm
 
-from data_schemas.manifest import Manifest, check_file_name
+from data_schemas.manifest import Manifest
+from tasks.earlier_rows import point_to_earlier
 from tasks.opened_store import note_use, open_store, store_of_flow, store_url
 from tasks.progress import STOP, Progress, stop_if_asked
 from tasks.quiet import hush_libraries
+from tasks.spec import Input, Spec
 from tasks.task_runner import check_slot, runs_elsewhere
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.keys import files_digest, make_key
 from tokencompose_core.store.store_error import StoreError, StoreRefusedError
+
+__all__ = [
+    "PLANNER",
+    "STAGE_OPTIONS",
+    "Input",
+    "Outcome",
+    "Spec",
+    "note_use",
+    "open_store",
+    "reuse_or_publish",
+    "run_stage",
+]
 
 PACKAGES = (
     "torch",
@@ -40,85 +51,6 @@ PACKAGES = (
     "segment-anything-hq",
     "torch-fidelity",
 )
-
-
-class Spec(BaseModel, ABC):
-    """What a task is given: all that decides its output, and where to find it.
-
-    Attributes:
-        stage: Name of the stage.
-        version: Bumped by hand when the stage's code writes something else for equal input.
-        decides_partitions: Whether what later stages are given follows from its output. A plan
-            really runs such a stage, so its task may load no model.
-        part_fields: Names of the config fields behind a part, in a plan's words: one, or one for
-            each element of a list. A part that is not listed is named as its field.
-        flow_store: URL of the store of the flow, which the task works on wherever it runs; no part
-            of the key. Empty until `run_stage` sends it along.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: ClassVar[str]
-    version: ClassVar[int]
-    decides_partitions: ClassVar[bool] = False
-    part_fields: ClassVar[dict[str, tuple[str, ...]]] = {}
-
-    flow_store: str = ""
-
-    @abstractmethod
-    def parts(self) -> dict[str, Any]:
-        """What decides the output: digests, settings and model identities; no path, no device."""
-
-    @property
-    def title(self) -> str:
-        """What the run is called in the UI."""
-        return self.stage
-
-    @property
-    def key(self) -> str:
-        """Where the output lies in the store."""
-        return make_key(self.stage, self.version, self.parts())
-
-
-class Input(BaseModel):
-    """A stored output that a spec reads, and the digest that stands for it in keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    digest: str
-    name: str = ""
-
-    @classmethod
-    def of(cls, manifest: Manifest, name: str = "") -> "Input":
-        """A whole entry, a file of it, or a folder of it, whose name ends in "/"."""
-        if not name:
-            digest = manifest.digest
-        elif name.endswith("/"):
-            digest = files_digest(tuple(f for f in manifest.files if f.name.startswith(name)))
-        else:
-            digest = manifest.file(name).sha256
-        return cls(key=manifest.key, digest=digest, name=name)
-
-    def path(self, store: Store) -> Path:
-        """Where it can be read on this machine.
-
-        Raises:
-            FileNotFoundError: If it is no longer in the store, or damaged.
-            ValueError: If its key or name leave the store.
-        """
-        if self.name:
-            check_file_name(self.name.removesuffix("/"))
-        if self.name and not self.name.endswith("/"):
-            file = store.file(self.key, self.name, self.digest)
-            if file is not None:
-                return file
-        elif (manifest := store.find(self.key)) is not None:
-            return store.path(manifest, self.name)
-        raise FileNotFoundError(
-            f"{self.key} is missing from the store {store.url} or damaged; run the flow again,"
-            " it will be made anew"
-        )
 
 
 @dataclass(frozen=True)
@@ -228,11 +160,9 @@ def run_stage(work: Task, specs: Sequence[Spec]) -> list[Outcome]:
     outcomes = []
     failure: Exception | None = None
     try:
-        stored: list[Manifest | None] = []
+        stored = [store.find(spec.key) for spec in specs]
         futures = []
-        for spec in specs:
-            found = store.find(spec.key)
-            stored.append(found)
+        for spec, found in zip(point_to_earlier(store, specs, stored), stored, strict=True):
             task = work.with_options(refresh_cache=found is None)
             futures.append(task.submit(spec.model_copy(update={"flow_store": store_url()})))
         with Progress(specs[0].stage, len(specs), "partitions") as progress:

@@ -64,11 +64,18 @@ class DrawnSet:
             for path in self.store_dir.glob("select-*/part-*.parquet")
         }
 
-    def add(self, number: int, item: HeldOut) -> None:
-        """Put another scene into the set."""
-        name = f"{number:03d}.jpg"
+    def add(self, number: int, item: HeldOut, suffix: str = "") -> None:
+        """Put another scene into the set, behind the others."""
+        name = f"{number:03d}{suffix}.jpg"
         item.image.save(self.folder / name, quality=92)
         self.rows.append({"img_path": name, "caption": [item.sentence.text, item.wrong.text]})
+
+    def spread(self, num_new: int, suffix: str = "a") -> None:
+        """Put other scenes evenly among those of the set, as in a sorted folder that grows."""
+        step = NUM_ROWS // num_new
+        for number, item in enumerate(draw_held_out(num_new, seed=42)):
+            self.add(number * step + step // 2, item, suffix)
+        self.rows.sort(key=lambda row: row["img_path"])
 
     def damage(self, missing: str) -> dict[str, Any]:
         """Cut an image off, take the nouns out of a caption, and name an image that is not there.

@@ -39,8 +39,12 @@ def check_plan(run: Run) -> None:
     assert [stage.stage for stage in run.result] == STAGES
 
 
+def images(run: Run) -> dict[str, int]:
+    return {stage.stage: sum(reason.images for reason in stage.reasons) for stage in run.result}
+
+
 def plan_and_run(config: CurateConfig) -> Run:
-    """Plan, then compute, and see that what was planned is what was computed."""
+    """Plan, then compute, and see that what was planned is what went through the models."""
     planned = run_flow(plan, config)
     check_plan(planned)
     computed = run_flow(curate, config)
@@ -48,6 +52,8 @@ def plan_and_run(config: CurateConfig) -> Run:
         states = computed.states[stage.stage]
         assert states["Completed"] == sum(reason.outputs for reason in stage.reasons), stage
         assert states["Cached"] + states["Reused"] == stage.stored, stage
+    for stage, model in (("rank", "clip"), ("parse", "tagger"), ("mask", "grounding_dino")):
+        assert computed.calls[model] == images(planned)[stage]
     return planned
 
 
@@ -113,6 +119,8 @@ def test_changed_caption_is_counted(drawn: DrawnSet):
     planned = plan_and_run(drawn.config())
     assert only(planned, "rank").why == INPUT_CHANGED
     assert only(planned, "rank").rows == {"changed": 1}
+    assert [images(planned)[stage] for stage in ("rank", "parse", "mask")] == [1, 1, 1]
+    assert images(planned)["shard"] > 1
     assert [only(planned, stage).why for stage in STAGES[1:]] == [UNKNOWN_INPUT] * 4
 
 
@@ -123,8 +131,28 @@ def test_new_rows_extend_the_last_partition_or_are_new(drawn: DrawnSet):
     rank = planned.result[0]
     extended, new = rank.reasons
     assert (extended.why, extended.outputs, new.why) == (INPUT_CHANGED, 1, NEVER)
-    assert extended.rows["added"] + new.images == 14
-    assert rank.stored_images + extended.images + new.images == NUM_ROWS + 14
+    assert extended.rows == {"added": extended.images}
+    assert extended.images + new.images == 14
+
+
+@pytest.mark.parametrize("num_new", [4, 10])
+def test_rows_that_only_change_places_are_not_counted(drawn: DrawnSet, num_new: int):
+    """New rows among the old ones move ends of partitions, and rows to other partitions."""
+    drawn.rows[17]["caption"] = [f"A photo of {drawn.rows[17]['caption'][0].lower()}"]
+    del drawn.rows[30]
+    drawn.spread(num_new)
+    planned = plan_and_run(drawn.config())
+    assert only(planned, "rank").rows == {"added": num_new, "changed": 1, "removed": 1}
+    assert [images(planned)[stage] for stage in STAGES[:3]] == [num_new + 1] * 3
+    assert images(planned)["shard"] > num_new + 1
+
+
+def test_nouns_that_are_not_known_count_as_new_ones(drawn: DrawnSet):
+    drawn.spread(2)
+    planned = run_flow(plan, drawn.config(parse={"stop_nouns": ["nothing"]}))
+    check_plan(planned)
+    bounds = [images(planned)[stage] for stage in ("rank", "parse", "mask")]
+    assert bounds == [2, NUM_ROWS + 2, NUM_ROWS + 2]
 
 
 def test_caption_that_is_not_chosen_costs_less_than_planned(drawn: DrawnSet):

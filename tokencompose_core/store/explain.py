@@ -38,6 +38,7 @@ def explain_missing(
     parts: Mapping[str, Any],
     inputs: Mapping[str, str],
     fields: Mapping[str, Sequence[str]],
+    taken: AbstractSet[str] = frozenset(),
 ) -> Cause:
     """Compare an output that a store lacks with the most similar one of its stage.
 
@@ -51,6 +52,8 @@ def explain_missing(
         inputs: Digest of each stored output that it is made from, by that output's key.
         fields: Names of the config fields behind those parts that are not called like their field;
             for a list one name an element.
+        taken: Keys of samples, of all that is made beside it, whose rows need not be computed
+            again: they have changed places at most, and are neither added, changed nor removed.
     """
     if key in history.manifests:
         return Cause(DAMAGED)
@@ -62,7 +65,7 @@ def explain_missing(
     if of_same_input:
         changes = _changed_settings(of_same_input, key, parts, digests, fields)
         return Cause("; ".join(changes) or INPUT_CHANGED)
-    return _changed_input(history, inputs, earlier)
+    return _changed_input(history, inputs, earlier, taken)
 
 
 def _changed_settings(
@@ -101,7 +104,10 @@ def _changed_settings(
 
 
 def _changed_input(
-    history: History, inputs: Mapping[str, str], earlier: Sequence[Manifest]
+    history: History,
+    inputs: Mapping[str, str],
+    earlier: Sequence[Manifest],
+    taken: AbstractSet[str],
 ) -> Cause:
     new = _rows(history, inputs)
     if not earlier:
@@ -116,11 +122,10 @@ def _changed_input(
     if nearest is None:
         return Cause(NEVER)
     old = _rows(history, nearest.inputs)
-    both = new.keys() & old.keys()
     counts = {
-        "added": len(new) - len(both),
-        "changed": sum(new[name] != old[name] for name in both),
-        "removed": len(old) - len(both),
+        "added": len(new.keys() - old.keys() - taken),
+        "changed": sum(new[name] != old[name] for name in (new.keys() & old.keys()) - taken),
+        "removed": len(old.keys() - new.keys() - taken),
     }
     return Cause(INPUT_CHANGED, {name: count for name, count in counts.items() if count})
 

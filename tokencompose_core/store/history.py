@@ -1,7 +1,7 @@
 """What a store has been given, as far as its manifests say."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain
@@ -21,10 +21,12 @@ class History:
 
     Args:
         store: The store; files beside the manifests are read for `rows` only.
+        wanted: Of which keys, if not of all.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, wanted: Callable[[str], bool] = lambda key: True) -> None:
         self.store = store
+        self._wanted = wanted
         self._holders: dict[str, dict[str, list[str]]] = {}
 
     @cached_property
@@ -41,9 +43,10 @@ class History:
             return manifest if folder.rstrip("/").endswith(f"/{manifest.key}") else None
 
         try:
-            folders = filesystem.ls(self.store.root, detail=False)
+            names = filesystem.ls(self.store.root, detail=False)
         except FileNotFoundError:
             return {}
+        folders = [name for name in names if self._wanted(name.rstrip("/").rpartition("/")[2])]
         with ThreadPoolExecutor() as executor:
             found = [manifest for manifest in executor.map(read, folders) if manifest is not None]
         found.sort(key=lambda manifest: (manifest.provenance.get("created", ""), manifest.key))
