@@ -87,7 +87,7 @@ def _extractor(extractor: InceptionExtractor | ClipModel, content: str, device: 
 
 def load_clip_model(model: str, pretrained: str, device: str) -> "Clip":
     """Load a CLIP by its names in a config; the last one is kept."""
-    return _clip(model, pretrained, identity(model, pretrained), device)
+    return _clip(model, pretrained, clip_identity(model, pretrained), device)
 
 
 @lru_cache(maxsize=1)

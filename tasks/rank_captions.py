@@ -1,6 +1,5 @@
 """Stage `rank`: the caption that fits an image best."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +14,12 @@ from data_schemas.rejections import Rejection
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.earlier_rows import take_earlier_rows
+from tasks.image_extractors import load_clip_model
 from tasks.prepare_source import Source
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tasks.task_runner import require_images
-from tokencompose_core.checkpoints.locate import clip_identity, locate
+from tokencompose_core.checkpoints.locate import clip_identity
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.earlier_rows import RowTable
 from tokencompose_core.store.rejections import write_rejections
@@ -55,13 +55,6 @@ class RankSpec(Spec):
         return f"rank {Path(self.selected.name).stem}"
 
 
-@lru_cache(maxsize=1)
-def _clip(model: str, pretrained: str, device: str):
-    from tokencompose_core.captions.clip import load_clip
-
-    return load_clip(locate(model) or model, pretrained, device=device)
-
-
 @task(name="rank-captions", **STAGE_OPTIONS)
 def rank_partition(spec: RankSpec) -> Manifest | State:
     """Score every caption of every image with CLIP and choose the best.
@@ -95,7 +88,9 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
 
         scored = (
             score_captions(
-                _clip(spec.settings.model, spec.settings.pretrained, resolve_device(spec.device)),
+                load_clip_model(
+                    spec.settings.model, spec.settings.pretrained, resolve_device(spec.device)
+                ),
                 load_image,
                 [row.captions for row in new],
                 batch_size=spec.settings.batch_size,
