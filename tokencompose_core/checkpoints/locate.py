@@ -92,7 +92,7 @@ def identity(name: str, revision: str = "") -> str:
     path = locate(name)
     if path is None:
         return f"{name}@{revision or 'main'}"
-    return _content_digest(path.resolve(), _states(path))
+    return _content_digest(path)
 
 
 def clip_identity(model: str, pretrained: str) -> str:
@@ -104,13 +104,17 @@ def clip_identity(model: str, pretrained: str) -> str:
     """
     weights = Path(pretrained)
     if locate(model) is None and weights.is_file():
-        return f"{model}@{_content_digest(weights.resolve())}"
+        return f"{model}@{_content_digest(weights)}"
     return identity(model, pretrained)
 
 
 @cache
 def _package(name: str) -> Path:
     return Path(str(resources.files(name)))
+
+
+def _content_digest(path: Path) -> str:
+    return _digest_in_state(path.resolve(), _states(path))
 
 
 def _states(path: Path) -> tuple[tuple[str, int, int], ...]:
@@ -121,7 +125,7 @@ def _states(path: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 @cache
-def _content_digest(path: Path, states: tuple[tuple[str, int, int], ...]) -> str:
+def _digest_in_state(path: Path, states: tuple[tuple[str, int, int], ...]) -> str:
     return f"sha256:{folder_digest(path) if path.is_dir() else file_digest(path)}"
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from tokencompose_core.checkpoints.locate import identity
+from tokencompose_core.checkpoints.locate import clip_identity, identity
 from tokencompose_core.store.keys import file_digest
 
 
@@ -15,6 +15,7 @@ def test_identity_is_that_of_the_content_whenever_it_changes(tmp_path):
         os.utime(path, ns=(0, len(found)))
         found.append(identity(str(path)))
         assert found[-1] == f"sha256:{file_digest(path)}"
+        assert clip_identity("ViT-B-32", str(path)) == f"ViT-B-32@{found[-1]}"
     assert len(set(found)) == 3
 
 
