@@ -2,12 +2,14 @@ import multiprocessing
 import random
 import signal
 import time
+import zipfile
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.tokencompose_core.training.small_run import SETTINGS, train
+from tokencompose_core.training.checkpoint import load_newest_checkpoint, save_checkpoint
 from tokencompose_core.training.encode_shard import read_encoded, write_encoded
 
 
@@ -117,6 +119,25 @@ def test_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, encode
     assert "checkpoint-00000004.pt cannot be read" in caplog.text
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("part", ["data.pkl", "data/0", "data/1"])
+def test_changed_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path, caplog, part):
+    weights = {name: torch.arange(400.0) for name in "ab"}
+    for step in (1, 2):
+        path = save_checkpoint(tmp_path, step, {"step": step, **weights})
+    with zipfile.ZipFile(path) as parts:
+        (info,) = (one for one in parts.infolist() if one.filename.endswith(part))
+        content = parts.read(info)
+    whole = path.read_bytes()
+    start = whole.index(content, info.header_offset)
+    for offset in range(start, start + len(content), len(content) // 40):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 0x10
+        path.write_bytes(damaged)
+        caplog.clear()
+        assert load_newest_checkpoint(tmp_path)["step"] == 1, offset
+        assert "checkpoint-00000002.pt cannot be read" in caplog.text
 
 
 def test_checkpoint_of_other_settings_is_refused(tmp_path, encoded):
