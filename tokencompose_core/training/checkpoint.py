@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, the last few kept, a damaged one passed over."""
+"""Checkpoints: written whole or not at all, a few of them kept, a damaged one passed over."""
 
 import logging
 import os
@@ -12,13 +12,19 @@ _LOG = logging.getLogger(__name__)
 _KEPT = 2
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write the state of a step, and remove all but the newest two.
+def save_checkpoint(
+    folder: Path, step: int, state: dict[str, Any], *, noticed_after: int = 0
+) -> Path:
+    """Write the state of a step, and remove most of the earlier ones.
+
+    The newest two stay, and one from before `noticed_after` steps, in case the run turns out to
+    have gone wrong since. The oldest of those in between stays too: it is the next to be so old.
 
     Args:
         folder: Folder of the run's checkpoints.
         step: Steps done.
         state: Tensors and plain values.
+        noticed_after: How many steps later it is known at the latest that a checkpoint is bad.
 
     Returns:
         The file.
@@ -30,9 +36,21 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
-    for old in _newest_first(folder)[_KEPT:]:
-        old.unlink()
+    paths = _newest_first(folder)
+    old = [one for one in paths if _step(one) <= step - noticed_after]
+    between = [one for one in paths if _step(one) > step - noticed_after]
+    kept = {*paths[:_KEPT], *old[:1], *between[-1:]}
+    for one in paths:
+        if one not in kept:
+            one.unlink()
     return path
+
+
+def remove_checkpoints_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps, which are known to be bad."""
+    for path in _newest_first(folder):
+        if _step(path) > step:
+            path.unlink(missing_ok=True)  # another process may have been faster
 
 
 def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -59,7 +77,11 @@ def _check_sums(path: Path) -> None:
 
 def newest_step(folder: Path) -> int:
     """Steps done when the newest checkpoint was written; 0 without any."""
-    return max((int(path.stem.split("-")[1]) for path in _newest_first(folder)), default=0)
+    return max(map(_step, _newest_first(folder)), default=0)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.split("-")[1])
 
 
 def _newest_first(folder: Path) -> list[Path]:

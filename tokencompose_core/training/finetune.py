@@ -8,7 +8,12 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
-from tokencompose_core.training.divergence import DivergenceError, check_denoising
+from tokencompose_core.training.checkpoint import newest_step, remove_checkpoints_after
+from tokencompose_core.training.divergence import (
+    DivergenceError,
+    check_denoising,
+    noticed_after_steps,
+)
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.run import Losses, TrainingRun
 from tokencompose_core.training.settings import FinetuneSettings
@@ -55,8 +60,9 @@ def finetune_unet(
         of attention inside the masks, see `inside_shares`) and `grad_norm`.
 
     Raises:
-        FloatingPointError: If a loss or a gradient is not finite; the last checkpoint is kept.
-        DivergenceError: If the denoising loss rises too far; the last checkpoint is kept.
+        FloatingPointError: If a loss or a gradient is not finite.
+        DivergenceError: If the denoising loss rises too far. After both, the checkpoints left are
+            from `noticed_after_steps` before, since later ones may be spoilt.
         ValueError: If the checkpoints are of a run with other settings, the UNet lacks a layer, or
             the processes cannot share a batch evenly.
     """
@@ -89,9 +95,13 @@ def finetune_unet(
                     if run.is_due(settings.checkpoint_every_steps, also_last=True):
                         run.save(checkpoint_dir)
         except (FloatingPointError, DivergenceError) as error:
+            good = run.step - noticed_after_steps(settings.num_steps)
+            remove_checkpoints_after(checkpoint_dir, good)
+            step = newest_step(checkpoint_dir)
+            left = f"The checkpoint of step {step}, from before," if step else "No checkpoint"
             raise type(error)(
-                f"{error}. The last checkpoint is in {checkpoint_dir}; lower learning_rate,"
-                " max_grad_norm or the weights of the objective"
+                f"{error}. {left} is in {checkpoint_dir}; lower learning_rate, max_grad_norm or the"
+                " weights of the objective: a run with changed settings begins anew"
             ) from error
         finally:
             run.close()

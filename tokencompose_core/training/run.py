@@ -16,6 +16,7 @@ from torch import nn
 from tokencompose_core.attention.capture import AttentionMaps
 from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.training.checkpoint import load_newest_checkpoint, save_checkpoint
+from tokencompose_core.training.divergence import noticed_after_steps
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.optimizer import make_optimizer
 from tokencompose_core.training.order import batch_keys
@@ -211,7 +212,8 @@ class TrainingRun:
             "step": self.step,
             "history": self.history,
         }
-        save_checkpoint(folder, self.step, values)
+        noticed_after = noticed_after_steps(self.settings.num_steps)
+        save_checkpoint(folder, self.step, values, noticed_after=noticed_after)
 
     def resume(self, folder: Path) -> None:
         """Go on from the newest checkpoint, if there is one.

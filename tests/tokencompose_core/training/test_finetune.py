@@ -92,7 +92,7 @@ def test_without_weights_the_losses_are_measured_and_do_not_train(tmp_path, enco
 
 def test_loss_that_is_not_finite_stops_the_run_with_its_checkpoint(tmp_path, encoded):
     spoilt = replace(encoded, latents_mean=encoded.latents_mean * float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 0.*run; lower"):
+    with pytest.raises(FloatingPointError, match=r"step 0.* No checkpoint is in .*run; lower"):
         train(spoilt, tmp_path)
 
 

@@ -166,10 +166,12 @@ def test_diverging_run_stops_with_its_last_good_checkpoint(tmp_path, encoded):
         if step >= 30:
             unet.conv_out.weight.mul_(1.1)
 
-    with pytest.raises(DivergenceError, match=r"has risen .* checkpoint is in .*run; lower"):
+    with pytest.raises(
+        DivergenceError, match=r"has risen .* checkpoint of step \d+, .*run; lower .* begins anew"
+    ):
         train(encoded, tmp_path, settings, unet=unet, on_step=spoil)
     steps = [int(path.stem.split("-")[1]) for path in (tmp_path / "run").iterdir()]
-    assert 40 <= max(steps) < 100
+    assert 0 < max(steps) < 30
 
 
 def test_compiled_blocks_train_the_same_and_are_handed_back_uncompiled(tmp_path, encoded):
