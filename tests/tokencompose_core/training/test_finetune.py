@@ -8,7 +8,9 @@ from diffusers import DDPMScheduler
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
+from tokencompose_core.objectives.tokencompose import paper_losses
 from tokencompose_core.training.order import batch_keys
+from tokencompose_core.training.step import batch_maker, draw, forward_losses
 
 
 def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
@@ -45,10 +47,32 @@ def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
     assert row["token"] == pytest.approx(token, rel=1e-4)
 
 
-def test_accumulation_sees_the_samples_of_a_larger_batch(tmp_path, encoded):
-    small = replace(SETTINGS, num_steps=1, batch_size=2, gradient_accumulation_steps=2)
-    _, parts = train(encoded, tmp_path, small)
-    assert parts[0]["total"] > 0
+def test_accumulated_gradient_is_the_mean_of_those_of_its_batches(tmp_path, encoded):
+    settings = replace(SETTINGS, num_steps=1, batch_size=2, gradient_accumulation_steps=3)
+    _, history = train(encoded, tmp_path, settings)
+    unet, scheduler = make_unet().train(), DDPMScheduler()
+    make_batch = batch_maker(encoded, torch.device("cpu"))
+    layers = cross_attention_layers(unet, settings.layers, 8)
+    gradients, totals = [], []
+    for number in range(3):
+        keys = batch_keys(encoded.keys, 2, settings.seed, number)
+        with capture_attention(unet, layers) as attention:
+            terms = forward_losses(
+                unet,
+                scheduler,
+                make_batch(keys, [False, False]),
+                draw(encoded, scheduler, 2, seed=settings.seed * 1_000_003 + number),
+                attention,
+                paper_losses,
+            )
+        total = terms["denoising"] + 0.05 * terms["token"] + 0.01 * terms["pixel"]
+        of_batch = torch.autograd.grad(total, list(unet.parameters()))
+        gradients.append(torch.cat([gradient.flatten() for gradient in of_batch]))
+        totals.append(float(total.detach()))
+    mean = torch.stack(gradients).mean(dim=0)
+    assert history[0]["grad_norm"] == pytest.approx(float(mean.norm()), rel=1e-5)
+    assert history[0]["total"] == pytest.approx(sum(totals) / 3, rel=1e-5)
+    assert float(gradients[0].norm()) != pytest.approx(float(mean.norm()), rel=1e-2)
 
 
 def test_checkpointing_changes_nothing_but_memory(tmp_path, encoded):
