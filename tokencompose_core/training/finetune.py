@@ -80,7 +80,7 @@ def finetune_unet(
     )
     run = TrainingRun(unet, trained, noise_scheduler, samples, settings, accelerator)
     run.resume(checkpoint_dir)
-    with capture_attention(unet, layers) as attention:
+    with capture_attention(unet, layers, gradients=settings.is_grounded) as attention:
         if settings.compile_blocks:
             unet.compile_repeated_blocks(dynamic=False)
         try:

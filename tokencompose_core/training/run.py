@@ -123,7 +123,6 @@ class TrainingRun:
                 attention,
                 self.objective,
                 snr_gamma=settings.snr_gamma,
-                grounding_gradients=settings.is_grounded,
             )
         except FloatingPointError as error:
             raise FloatingPointError(f"step {self.step}: {error}") from error
