@@ -157,6 +157,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         pipeline.unet,
         noise_scheduler,
         select_samples(samples, set(samples.keys) - held_out),
+        choose_objective(config.objective.variant),
         _settings(config),
         accelerator=accelerator,
         checkpoint_dir=job.work_dir,
@@ -212,8 +213,13 @@ def _validate(
 
 
 def _settings(config: FinetuneConfig) -> FinetuneSettings:
-    objective = config.objective.model_dump()
-    values = {**config.model_dump(), **objective, "layers": tuple(objective["layers"])}
+    objective = config.objective
+    values = {
+        **config.model_dump(),
+        "variant": objective.variant,
+        "weights": objective.weights,
+        "layers": tuple(objective.layers),
+    }
     return FinetuneSettings(**{name: values[name] for name in FinetuneSettings.__annotations__})
 
 

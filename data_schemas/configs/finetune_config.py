@@ -29,6 +29,18 @@ class ObjectiveConfig(Settings):
         ),
     ]
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The fields `<term>_weight` by their terms."""
+        return {
+            name.removesuffix("_weight"): value for name, value in self if name.endswith("_weight")
+        }
+
+    @property
+    def is_grounded(self) -> bool:
+        """Whether any term trains the network, and is not only measured."""
+        return any(weight > 0 for weight in self.weights.values())
+
 
 class ValidationPrompt(Settings):
     """A prompt that is drawn from the same noise again and again, and where its nouns look."""

@@ -8,6 +8,7 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
+from tokencompose_core.objectives.tokencompose import Objective
 from tokencompose_core.training.checkpoint import newest_step, remove_checkpoints_after
 from tokencompose_core.training.divergence import (
     DivergenceError,
@@ -27,6 +28,7 @@ def finetune_unet(
     unet: UNet2DConditionModel,
     noise_scheduler: SchedulerMixin,
     samples: EncodedSamples,
+    objective: Objective,
     settings: FinetuneSettings,
     *,
     accelerator: Accelerator,
@@ -36,9 +38,8 @@ def finetune_unet(
 ) -> list[dict[str, float]]:
     """Train the UNet in place with Eq. 7 of TokenCompose (arXiv:2312.03626).
 
-    The loss is the denoising loss plus, over all supervised layers, `token_weight` times the token
-    loss and `pixel_weight` times the pixel loss. With both weights 0 it is plain fine-tuning; the
-    token and pixel losses are measured all the same, without gradients.
+    The loss is the denoising loss plus every term of the objective times its weight. With all
+    weights 0 it is plain fine-tuning; the terms are measured all the same, without gradients.
 
     The order of samples, the noise and the timesteps are functions of seed, step and sample keys,
     so a run that was killed and resumed ends with the weights of one that was not. Several
@@ -48,6 +49,7 @@ def finetune_unet(
         unet: The network, on its device.
         noise_scheduler: The noise schedule of its Stable Diffusion.
         samples: Encoded samples.
+        objective: The grounding terms.
         settings: Length, speed, weights.
         accelerator: Made by `make_accelerator` for this training; says which process this is.
         checkpoint_dir: Checkpoints are written here and resumed from here.
@@ -56,8 +58,8 @@ def finetune_unet(
             process, while the UNet has the weights that would be saved.
 
     Returns:
-        For every optimizer step its losses: `denoising`, `token`, `pixel`, `total`, `inside` (share
-        of attention inside the masks, see `inside_shares`) and `grad_norm`.
+        For every optimizer step its losses: `denoising`, the terms of the objective, `total`,
+        `inside` (share of attention inside the masks, see `inside_shares`) and `grad_norm`.
 
     Raises:
         FloatingPointError: If a loss or a gradient is not finite.
@@ -78,7 +80,7 @@ def finetune_unet(
     trained = choose_trainable(
         unet, settings.trainable, lora_rank=settings.lora_rank, seed=settings.seed
     )
-    run = TrainingRun(unet, trained, noise_scheduler, samples, settings, accelerator)
+    run = TrainingRun(unet, trained, noise_scheduler, samples, objective, settings, accelerator)
     run.resume(checkpoint_dir)
     with capture_attention(unet, layers, gradients=settings.is_grounded) as attention:
         if settings.compile_blocks:

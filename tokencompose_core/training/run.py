@@ -14,7 +14,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from tokencompose_core.attention.capture import AttentionMaps
-from tokencompose_core.objectives.choose_objective import choose_objective
+from tokencompose_core.objectives.tokencompose import Objective
 from tokencompose_core.training.checkpoint import load_newest_checkpoint, save_checkpoint
 from tokencompose_core.training.divergence import noticed_after_steps
 from tokencompose_core.training.encode_shard import EncodedSamples
@@ -45,6 +45,7 @@ class TrainingRun:
         trained: dict[str, nn.Parameter],
         noise_scheduler: SchedulerMixin,
         samples: EncodedSamples,
+        objective: Objective,
         settings: FinetuneSettings,
         accelerator: Accelerator,
     ) -> None:
@@ -56,7 +57,7 @@ class TrainingRun:
         self.settings = settings
         self.accelerator = accelerator
         self.make_batch: BatchMaker = batch_maker(samples, unet.device)
-        self.objective = choose_objective(settings.variant)
+        self.objective = objective
         optimizer = make_optimizer(self.parameters, settings)
         self.schedule = get_scheduler(
             settings.lr_scheduler,
@@ -126,12 +127,11 @@ class TrainingRun:
             )
         except FloatingPointError as error:
             raise FloatingPointError(f"step {self.step}: {error}") from error
-        terms["total"] = (
-            terms["denoising"]
-            + settings.token_weight * terms["token"]
-            + settings.pixel_weight * terms["pixel"]
-        )
-        return terms
+        total = terms["denoising"]
+        for name, weight in settings.weights.items():
+            if name in terms:
+                total = total + weight * terms[name]
+        return {**terms, "total": total}
 
     def _apply_gradients(self, losses: Losses) -> float | None:
         """Take the step, and return the norm of the gradients; None if fp16 overflowed."""

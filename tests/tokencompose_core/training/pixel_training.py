@@ -78,8 +78,8 @@ def train_from_pixels(unet, folder, noise_scheduler, settings):
             target = level.sqrt() * draws[1] - (1 - level).sqrt() * latents
         grounding = paper_losses(attention.maps, tokens, grids)
         loss = (predicted - target).square().mean()
-        loss = loss + settings.token_weight * grounding["token"]
-        loss = loss + settings.pixel_weight * grounding["pixel"]
+        loss = loss + settings.weights["token"] * grounding["token"]
+        loss = loss + settings.weights["pixel"] * grounding["pixel"]
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), settings.max_grad_norm)

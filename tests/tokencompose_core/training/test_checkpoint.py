@@ -155,7 +155,7 @@ def test_changed_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path, caplog, part
 def test_checkpoint_of_other_settings_is_refused(tmp_path, encoded):
     train(encoded, tmp_path)
     with pytest.raises(ValueError, match=r"another token_weight, seed; remove them"):
-        train(encoded, tmp_path, replace(SETTINGS, token_weight=0.1, seed=4))
+        train(encoded, tmp_path, replace(SETTINGS, weights={"token": 0.1, "pixel": 0.01}, seed=4))
 
 
 def test_lora_is_resumed(tmp_path, encoded):

@@ -4,11 +4,14 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from PIL import Image
 
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.objectives.tokencompose import paper_losses
+from tokencompose_core.reports.charts import draw_losses
+from tokencompose_core.training.loss_names import loss_names
 from tokencompose_core.training.order import batch_keys
 from tokencompose_core.training.step import batch_maker, draw, forward_losses
 
@@ -92,8 +95,7 @@ def test_losses_make_attention_fall_into_the_masks(tmp_path, encoded):
         num_steps=60,
         gradient_accumulation_steps=1,
         batch_size=5,
-        token_weight=1.0,
-        pixel_weight=0.0,
+        weights={"token": 1.0, "pixel": 0.0},
         learning_rate=5e-3,
     )
     _, history = train(encoded, tmp_path, settings)
@@ -103,7 +105,7 @@ def test_losses_make_attention_fall_into_the_masks(tmp_path, encoded):
 def test_without_weights_the_losses_are_measured_and_do_not_train(tmp_path, encoded):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    plain = replace(SETTINGS, num_steps=2, token_weight=0.0, pixel_weight=0.0)
+    plain = replace(SETTINGS, num_steps=2, weights={"token": 0.0, "pixel": 0.0})
     first, history = train(encoded, tmp_path / "a", plain)
     assert history[0]["token"] > 0
     assert history[0]["total"] == pytest.approx(history[0]["denoising"])
@@ -139,6 +141,23 @@ def test_released_variant_trains_with_its_own_losses(tmp_path, encoded):
     # Two decoder layers of each size: the released pixel loss averages them, the paper's adds them.
     assert released[0]["pixel"] < 0.8 * paper[0]["pixel"]
     assert released[0]["token"] != paper[0]["token"]
+
+
+def test_objective_with_another_term_trains_with_its_weight(tmp_path, encoded):
+    def seen(maps, tokens, grids):
+        """How much nouns are looked at, wherever."""
+        return {"seen": torch.stack([columns.mean() for columns in maps.values()]).mean()}
+
+    settings = replace(SETTINGS, num_steps=40, learning_rate=5e-3, weights={"seen": 20.0})
+    _, history = train(encoded, tmp_path, settings, objective=seen)
+    assert history[0]["total"] == pytest.approx(
+        history[0]["denoising"] + 20 * history[0]["seen"], rel=1e-6
+    )
+    assert history[-1]["seen"] < 0.8 * history[0]["seen"]
+    assert loss_names(history) == ["denoising", "seen", "inside"]
+    draw_losses(history, loss_names(history), tmp_path / "losses.png")
+    # Three panels, where TokenCompose has four.
+    assert Image.open(tmp_path / "losses.png").size == (720, 208)
 
 
 def test_layers_that_the_unet_lacks_are_refused(tmp_path, encoded):
