@@ -61,7 +61,8 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     for path in _newest_first(folder):
         try:
             _check_sums(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, so that what is copied to its place is in memory once.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # a byte that changed may be taken for anything
             _LOG.warning("%s cannot be read and is passed over: %s", path, str(error)[:200])
     return None

@@ -71,7 +71,12 @@ def map_sides(num_levels: int, latent_side: int) -> list[int]:
 
 
 def select_samples(samples: EncodedSamples, keys: Collection[str]) -> EncodedSamples:
-    """Those of the samples that have one of the keys, in their order."""
+    """Those of the samples that have one of the keys, in their order.
+
+    A copy, so that the others can be forgotten; if there are no others, the samples themselves.
+    """
+    if all(key in keys for key in samples.keys):
+        return samples
     rows: list[int] = []
     phrases: list[int] = []
     number = 0

@@ -81,7 +81,6 @@ class TrainingRun:
         """One optimizer step on as many batches as are accumulated."""
         settings, accelerator = self.settings, self.accelerator
         count = settings.gradient_accumulation_steps
-        self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, torch.Tensor] = {}
         for part in range(count):
             # Gradients travel between processes once a step.
@@ -94,6 +93,8 @@ class TrainingRun:
         means = accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
         losses = mean_losses(dict(zip(sums, means, strict=True)))
         norm = self._apply_gradients(losses)
+        # Not before the next step: a validation has no use for them.
+        self.optimizer.zero_grad(set_to_none=True)
         if norm is not None:
             losses["grad_norm"] = norm
         self.step += 1

@@ -62,6 +62,7 @@ def test_selected_samples_keep_their_phrases(frozen_parts):
     assert [len(phrases) for phrases in part.positions] == [2, 0, 2]
     assert torch.equal(part.latents_mean, encoded.latents_mean[[0, 1, 4]])
     assert torch.equal(part.grids[8], encoded.grids[8][[0, 1, 6, 7]])
+    assert select_samples(encoded, set(encoded.keys)) is encoded
 
 
 def test_lost_phrases_are_reported_and_their_samples_stay(frozen_parts):

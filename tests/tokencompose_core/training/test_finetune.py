@@ -78,6 +78,19 @@ def test_accumulated_gradient_is_the_mean_of_those_of_its_batches(tmp_path, enco
     assert float(gradients[0].norm()) != pytest.approx(float(mean.norm()), rel=1e-2)
 
 
+def test_no_gradients_are_held_while_the_network_is_validated(tmp_path, encoded):
+    unet, held = make_unet(), []
+    train(
+        encoded,
+        tmp_path,
+        replace(SETTINGS, num_steps=3, validation_every_steps=2),
+        unet=unet,
+        on_validation=lambda step: held.extend(p.grad for p in unet.parameters()),
+    )
+    assert len(held) > 0
+    assert all(gradient is None for gradient in [*held, *(p.grad for p in unet.parameters())])
+
+
 def test_checkpointing_changes_nothing_but_memory(tmp_path, encoded):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
