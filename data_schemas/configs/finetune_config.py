@@ -138,6 +138,15 @@ class FinetuneConfig(FlowConfig):
     device: Literal["auto", "cpu", "cuda"]
 
     @model_validator(mode="after")
+    def _schedule_warms_up(self) -> Self:
+        if self.lr_scheduler == "constant" and self.lr_warmup_steps:
+            raise ValueError(
+                f"lr_warmup_steps {self.lr_warmup_steps} would be ignored by lr_scheduler"
+                " constant; take constant_with_warmup, or 0 steps"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _processes_share_batches(self) -> Self:
         if self.batch_size % self.num_processes:
             raise ValueError(
