@@ -19,7 +19,7 @@ from tokencompose_core.training.checkpoint import load_newest_checkpoint, save_c
 from tokencompose_core.training.divergence import noticed_after_steps
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.optimizer import make_optimizer
-from tokencompose_core.training.order import batch_keys
+from tokencompose_core.training.order import batch_order
 from tokencompose_core.training.settings import FinetuneSettings
 from tokencompose_core.training.step import (
     BatchMaker,
@@ -56,6 +56,7 @@ class TrainingRun:
         self.samples = samples
         self.settings = settings
         self.accelerator = accelerator
+        self.batch_keys = batch_order(samples.keys, settings.batch_size, settings.seed)
         self.make_batch: BatchMaker = batch_maker(samples, unet.device)
         self.objective = objective
         optimizer = make_optimizer(self.parameters, settings)
@@ -105,7 +106,7 @@ class TrainingRun:
     def _forward(self, attention: AttentionMaps, number: int) -> dict[str, torch.Tensor]:
         settings, accelerator = self.settings, self.accelerator
         # Every process knows the whole batch and takes its share of it.
-        keys = batch_keys(self.samples.keys, settings.batch_size, settings.seed, number)
+        keys = self.batch_keys(number)
         draws = draw(
             self.samples,
             self.noise_scheduler,

@@ -12,7 +12,7 @@ from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.objectives.tokencompose import paper_losses
 from tokencompose_core.reports.charts import draw_losses
 from tokencompose_core.training.loss_names import loss_names
-from tokencompose_core.training.order import batch_keys
+from tokencompose_core.training.order import batch_order
 from tokencompose_core.training.step import batch_maker, draw, forward_losses
 
 
@@ -23,7 +23,7 @@ def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
     assert row["total"] == pytest.approx(
         row["denoising"] + 0.05 * row["token"] + 0.01 * row["pixel"], rel=1e-6
     )
-    keys = batch_keys(encoded.keys, 5, settings.seed, 0)
+    keys = batch_order(encoded.keys, 5, settings.seed)(0)
     rows = [encoded.keys.index(key) for key in keys]
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003)
     draws = torch.randn((2, 5, 4, 8, 8), generator=generator)
@@ -58,7 +58,7 @@ def test_accumulated_gradient_is_the_mean_of_those_of_its_batches(tmp_path, enco
     layers = cross_attention_layers(unet, settings.layers, 8)
     gradients, totals = [], []
     for number in range(3):
-        keys = batch_keys(encoded.keys, 2, settings.seed, number)
+        keys = batch_order(encoded.keys, 2, settings.seed)(number)
         with capture_attention(unet, layers) as attention:
             terms = forward_losses(
                 unet,
