@@ -53,7 +53,7 @@ class FinetuneSettings:
 
     def deciding(self) -> dict[str, Any]:
         """What a checkpoint must agree with, as plain values."""
-        values = {**asdict(self), "layers": list(self.layers)}
-        weights = values.pop("weights")
-        values |= {f"{name}_weight": weight for name, weight in weights.items()}
-        return {name: value for name, value in values.items() if name not in _OUTSIDE}
+        weights = {f"{name}_weight": weight for name, weight in self.weights.items()}
+        values = {**weights, **asdict(self), "layers": list(self.layers)}
+        outside = ("weights", *_OUTSIDE)
+        return {name: value for name, value in values.items() if name not in outside}
