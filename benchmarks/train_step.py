@@ -1,9 +1,11 @@
-"""What grounding adds to a step of fine-tuning: time, and bytes kept for the backward pass.
+"""What grounding adds to a step of fine-tuning: time, memory, bytes kept for the backward pass.
 
     python benchmarks/train_step.py [--shapes small sd14] [--rounds 2]
 
-Three variants of one step, forward and backward, take turns in one process; compared between
-processes, timings mislead by a fifth.
+Three variants of one step, forward and backward, take turns in one process, each round in the other
+order; compared between processes, timings mislead by a fifth. The peak is that of all memory that
+PyTorch gives out in a step, weights and gradients left out; what is kept for the backward pass is
+the part of it that has to stay in between.
 
 (a) plain     the denoising loss alone
 (b) ours      with token and pixel loss, columns captured by `capture_attention`
@@ -210,6 +212,19 @@ def kept_bytes(case: Case, variant: Callable[[Case], Tensor]) -> int:
     return sum(sizes.values())
 
 
+def peak_bytes(case: Case, variant: Callable[[Case], Tensor]) -> int:
+    """Most bytes that a step holds at once, beside weights and gradients, on the CPU."""
+    case.unet.zero_grad(set_to_none=False)
+    with torch.profiler.profile(profile_memory=True) as profiler:
+        variant(case).backward()
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    live = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        peak = max(peak, live)
+    return peak
+
+
 def seconds(case: Case, variant: Callable[[Case], Tensor]) -> float:
     """Time of one forward and backward pass."""
     case.unet.zero_grad(set_to_none=False)
@@ -236,20 +251,26 @@ def main() -> None:
         times: dict[str, list[float]] = {name: [] for name in VARIANTS}
         for variant in VARIANTS.values():  # one round to warm up
             seconds(case, variant)
-        for _ in range(options.rounds):
-            for name, variant in VARIANTS.items():
-                times[name].append(seconds(case, variant))
-        print(f"{'variant':14}{'min s':>8}{'median s':>10}{'kept MiB':>10}  {'time':>6}{'kept':>7}")
+        peak = {name: peak_bytes(case, variant) for name, variant in VARIANTS.items()}
+        for number in range(options.rounds):
+            for name in list(VARIANTS)[:: -1 if number % 2 else 1]:
+                times[name].append(seconds(case, VARIANTS[name]))
+        print(
+            f"{'variant':14}{'min s':>8}{'median s':>10}{'kept MiB':>10}{'peak MiB':>10}"
+            f"  {'time':>6}{'kept':>7}{'peak':>7}"
+        )
         best = {name: min(values) for name, values in times.items()}
         for name, values in times.items():
             print(
                 f"{name:14}{best[name]:8.3f}{statistics.median(values):10.3f}"
-                f"{kept[name] / 2**20:10.0f}  {best[name] / best['(a) plain']:6.2f}"
-                f"{kept[name] / kept['(a) plain']:7.2f}"
+                f"{kept[name] / 2**20:10.0f}{peak[name] / 2**20:10.0f}"
+                f"  {best[name] / best['(a) plain']:6.2f}"
+                f"{kept[name] / kept['(a) plain']:7.2f}{peak[name] / peak['(a) plain']:7.2f}"
             )
         print(
             f"(b) over (c): time {best['(b) ours'] / best['(c) released']:.2f},"
-            f" kept {kept['(b) ours'] / kept['(c) released']:.2f}"
+            f" kept {kept['(b) ours'] / kept['(c) released']:.2f},"
+            f" peak {peak['(b) ours'] / peak['(c) released']:.2f}"
         )
         del case
 

@@ -1,7 +1,7 @@
 """Stage `attention`: where the nouns of a prompt look, model beside model."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prefect import task
 from prefect.client.schemas.objects import State
@@ -14,6 +14,10 @@ from tasks.model_under_test import ModelUnderTest, inputs_of, sampler_settings
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.store.content_store import Store
+
+if TYPE_CHECKING:
+    from tokencompose_core.evaluation.generate import ImageRequest, Sampler
+    from tokencompose_core.evaluation.record_attention import AttentionRecord
 
 SHEETS = ("layers.jpg", "timesteps.jpg", "heads.jpg")
 _NUM_TIMESTEPS = 6
@@ -50,30 +54,18 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
     """
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
-        from transformers import CLIPTokenizerFast
-
-        from tokencompose_core.evaluation.generate import load_pipeline, request_images
-        from tokencompose_core.evaluation.prepare_pipeline import add_lora
+        from tokencompose_core.evaluation.generate import request_images
         from tokencompose_core.evaluation.prompts import Prompt
-        from tokencompose_core.evaluation.record_attention import record_attention
         from tokencompose_core.reports.attention_sheet import draw_attention_sheet
         from tokencompose_core.reports.contact_sheet import jpeg_under
 
         prompt = Prompt(0, spec.picture.prompt, tuple(spec.picture.nouns))
         (request,) = request_images([prompt], 1, spec.picture.seed)
         sampler = sampler_settings(spec.sampler)
-        records = {}
-        for model in spec.models:
-            where = model.location(store)
-            pipeline = load_pipeline(
-                where, revision=model.revision, device=resolve_device(spec.device)
-            )
-            if model.lora:
-                add_lora(pipeline, require(model.lora))
-            tokenizer = CLIPTokenizerFast.from_pretrained(
-                where, revision=model.revision or None, subfolder="tokenizer"
-            )
-            (records[model.label],) = record_attention(pipeline, tokenizer, [request], sampler)
+        device = resolve_device(spec.device)
+        records = {
+            model.label: _record(model, store, device, request, sampler) for model in spec.models
+        }
         first = next(iter(records.values()))
         images = {label: record.image for label, record in records.items()}
         keys = list(first.by_layer())
@@ -105,6 +97,27 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
 
     inputs = inputs_of(spec.models)
     return reuse_or_publish(spec, write, inputs)
+
+
+def _record(
+    model: ModelUnderTest, store: Store, device: str, request: "ImageRequest", sampler: "Sampler"
+) -> "AttentionRecord":
+    """What a model attends to. It is let go on return, before the next one is loaded."""
+    from transformers import CLIPTokenizerFast
+
+    from tokencompose_core.evaluation.generate import load_pipeline
+    from tokencompose_core.evaluation.prepare_pipeline import add_lora
+    from tokencompose_core.evaluation.record_attention import record_attention
+
+    where = model.location(store)
+    pipeline = load_pipeline(where, revision=model.revision, device=device)
+    if model.lora:
+        add_lora(pipeline, require(model.lora))
+    tokenizer = CLIPTokenizerFast.from_pretrained(
+        where, revision=model.revision or None, subfolder="tokenizer"
+    )
+    (record,) = record_attention(pipeline, tokenizer, [request], sampler)
+    return record
 
 
 def draw_attention(models: list[ModelUnderTest], config: EvaluateConfig) -> Input:

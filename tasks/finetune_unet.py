@@ -15,6 +15,7 @@ from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.training.loss_names import loss_names
 
 if TYPE_CHECKING:
     from tasks.train_unet import Trained
@@ -92,7 +93,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
                 job,
                 lambda step, losses: progress.reach(
                     step,
-                    " ".join(f"{name} {losses[name]:.4f}" for name in _SHOWN if name in losses),
+                    " ".join(f"{name} {losses[name]:.4f}" for name in loss_names([losses])),
                 ),
             )
         save_model(trained.pipeline, config.trainable, folder / MODEL_FOLDER, folder / LORA_FOLDER)
@@ -103,7 +104,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             base_model=Path(config.base_model).name
             if Path(config.base_model).is_dir()
             else config.base_model,
-            is_grounded=config.objective.token_weight > 0 or config.objective.pixel_weight > 0,
+            is_grounded=config.objective.is_grounded,
             # The card is part of the model's digest: what is outside the key stays outside of it.
             settings=config.model_dump(exclude=_OUTSIDE_KEY),
             data_digests=[shard.digest for shard in spec.encoded],
@@ -113,7 +114,10 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         (folder / LOSSES_NAME).write_text(json.dumps(trained.history, allow_nan=False), "utf-8")
         validations = trained.validations
         draw_losses(
-            trained.history, folder / "losses.png", {v.step: v.held_out for v in validations}
+            trained.history,
+            loss_names(trained.history),
+            folder / "losses.png",
+            {v.step: v.held_out for v in validations},
         )
         prompts = config.validation_prompts
         if prompts:
@@ -134,21 +138,19 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
     return reuse_or_publish(spec, write, inputs)
 
 
-_SHOWN = ("denoising", "token", "pixel", "inside")
-
-
 def _measure(trained: "Trained") -> dict[str, float]:
     """Losses on held-out samples before and after, and of the last tenth of the steps."""
+    first = trained.validations[0]
     measured = {
         f"{name} (held out, {when})": validation.held_out[name]
-        for name in _SHOWN
+        for name in loss_names([first.held_out])
         for when, validation in zip(
-            ("before", "after"), (trained.validations[0], trained.validations[-1]), strict=True
+            ("before", "after"), (first, trained.validations[-1]), strict=True
         )
         if name in validation.held_out
     }
     last = trained.history[-max(1, len(trained.history) // 10) :]
-    for name in _SHOWN:
+    for name in loss_names(last):
         values = [row[name] for row in last if name in row]
         if values:
             measured[f"{name} (last tenth)"] = sum(values) / len(values)

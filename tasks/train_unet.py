@@ -123,9 +123,11 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         resolution=config.resolution,
         layers=config.objective.layers,
     )
-    samples = read_encoded(job.encoded)
-    held_out = held_out_keys(samples.keys, config.validation_fraction)
-    pipeline = load_pipeline(model, revision=config.base_revision, device=str(accelerator.device))
+    samples, held_out = _split(read_encoded(job.encoded), config.validation_fraction)
+    pipeline = load_pipeline(model, revision=config.base_revision)
+    # Only the main process draws; the others need no VAE and no text encoder beside the UNet.
+    drawing = pipeline if accelerator.is_main_process else pipeline.unet
+    drawing.to(accelerator.device)
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     # What an earlier run logged beyond its checkpoint is logged again.
     next_step = newest_step(job.work_dir) + 1 if any(job.work_dir.iterdir()) else 0
@@ -140,7 +142,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
             return
         validation = load_validation(job.work_dir, step)
         if validation is None:
-            validation = _validate(pipeline, noise_scheduler, samples, held_out, config, step)
+            validation = _validate(pipeline, noise_scheduler, held_out, config, step)
             save_validation(job.work_dir, validation)
         elif step < next_step:  # it was logged
             return
@@ -156,7 +158,8 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
     history = finetune_unet(
         pipeline.unet,
         noise_scheduler,
-        select_samples(samples, set(samples.keys) - held_out),
+        samples,
+        choose_objective(config.objective.variant),
         _settings(config),
         accelerator=accelerator,
         checkpoint_dir=job.work_dir,
@@ -167,16 +170,30 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
     # What was drawn here was sampled as in the paper; what is saved keeps its own sampler.
     pipeline.scheduler = load_scheduler(model, config.base_revision)
     accelerator.end_training()
+    num_held_out = len(held_out.keys) if held_out else 0
     return Trained(
-        pipeline, len(samples.keys), len(held_out), history, load_validations(job.work_dir)
+        pipeline,
+        len(samples.keys) + num_held_out,
+        num_held_out,
+        history,
+        load_validations(job.work_dir),
     )
+
+
+def _split(
+    samples: EncodedSamples, fraction: float
+) -> tuple[EncodedSamples, EncodedSamples | None]:
+    """Samples to train on, and those that are held out, if any; the joined ones are let go."""
+    keys = held_out_keys(samples.keys, fraction)
+    if not keys:
+        return samples, None
+    return select_samples(samples, set(samples.keys) - keys), select_samples(samples, keys)
 
 
 def _validate(
     pipeline: DiffusionPipeline,
     noise_scheduler: DDPMScheduler,
-    samples: EncodedSamples,
-    held_out: set[str],
+    held_out: EncodedSamples | None,
     config: FinetuneConfig,
     step: int,
 ) -> Validation:
@@ -185,7 +202,7 @@ def _validate(
         losses = validate_unet(
             pipeline.unet,
             noise_scheduler,
-            select_samples(samples, held_out),
+            held_out,
             choose_objective(config.objective.variant),
             layers=config.objective.layers,
         )
@@ -212,8 +229,13 @@ def _validate(
 
 
 def _settings(config: FinetuneConfig) -> FinetuneSettings:
-    objective = config.objective.model_dump()
-    values = {**config.model_dump(), **objective, "layers": tuple(objective["layers"])}
+    objective = config.objective
+    values = {
+        **config.model_dump(),
+        "variant": objective.variant,
+        "weights": objective.weights,
+        "layers": tuple(objective.layers),
+    }
     return FinetuneSettings(**{name: values[name] for name in FinetuneSettings.__annotations__})
 
 

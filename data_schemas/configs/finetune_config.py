@@ -29,6 +29,18 @@ class ObjectiveConfig(Settings):
         ),
     ]
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The fields `<term>_weight` by their terms."""
+        return {
+            name.removesuffix("_weight"): value for name, value in self if name.endswith("_weight")
+        }
+
+    @property
+    def is_grounded(self) -> bool:
+        """Whether any term trains the network, and is not only measured."""
+        return any(weight > 0 for weight in self.weights.values())
+
 
 class ValidationPrompt(Settings):
     """A prompt that is drawn from the same noise again and again, and where its nouns look."""
@@ -154,6 +166,15 @@ class FinetuneConfig(FlowConfig):
         Count, Field(description="Images, and captions, that are encoded at once, before training.")
     ]
     device: Device
+
+    @model_validator(mode="after")
+    def _schedule_warms_up(self) -> Self:
+        if self.lr_scheduler == "constant" and self.lr_warmup_steps:
+            raise ValueError(
+                f"lr_warmup_steps {self.lr_warmup_steps} would be ignored by lr_scheduler"
+                " constant; take constant_with_warmup, or 0 steps"
+            )
+        return self
 
     @model_validator(mode="after")
     def _processes_share_batches(self) -> Self:

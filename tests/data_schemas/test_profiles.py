@@ -117,6 +117,14 @@ def test_wrong_field_is_refused_by_name(model, values, field):
     assert field in {".".join(map(str, error["loc"])) for error in caught.value.errors()}
 
 
+def test_warm_up_that_a_schedule_has_not_is_refused():
+    with pytest.raises(ValidationError, match=r"lr_warmup_steps 20 .*; take constant_with_warmup"):
+        FinetuneConfig.load(lr_scheduler="constant", lr_warmup_steps=20)
+    for name in ("constant_with_warmup", "linear", "cosine"):
+        FinetuneConfig.load(lr_scheduler=name, lr_warmup_steps=20)
+    FinetuneConfig.load(lr_scheduler="constant", lr_warmup_steps=0)
+
+
 @pytest.mark.parametrize(
     "query", ["a {name} in {place}", "{name} {}", "{{name}}", "{name!r} or {name}", "{name} }"]
 )

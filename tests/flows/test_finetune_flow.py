@@ -104,6 +104,7 @@ def config_for(base: Path, **changes) -> FinetuneConfig:
         "batch_size": 2,
         "learning_rate": 0.05,
         "lr_scheduler": "constant",
+        "lr_warmup_steps": 0,
         "validation_fraction": 0.3,
         "validation_prompts": [{"prompt": "a cat", "nouns": ["cat"]}],
         "validation_every_steps": 0,

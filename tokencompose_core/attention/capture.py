@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from tokencompose_core.attention.columns import attention_columns
 
@@ -18,14 +20,16 @@ class AttentionMaps:
     """Maps of the last forward pass, by layer name.
 
     Attributes:
-        maps: For each layer the probabilities, `(batch, heads, height, width, columns)`, in float32
-            and with gradients. A column is a token: all of them, or those that were asked for.
+        maps: For each layer the probabilities, `(batch, heads, height, width, columns)`, in
+            float32. A column is a token: all of them, or those that were asked for.
         tokens: Positions of the tokens to keep, for each sample of the batch; None keeps all.
+        gradients: Whether maps have gradients where the network has some.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, gradients: bool = True) -> None:
         self.maps: dict[str, Float[Tensor, "batch heads height width columns"]] = {}
         self.tokens: Int[Tensor, "batch columns"] | None = None
+        self.gradients = gradients
         self.is_paused = False
         self._listening = False
         self._latent_size = (1, 1)
@@ -84,7 +88,7 @@ def map_size(pixels: int, latent_size: tuple[int, int]) -> tuple[int, int]:
 
 @contextmanager
 def capture_attention(
-    unet: UNet2DConditionModel, layers: Collection[str]
+    unet: UNet2DConditionModel, layers: Collection[str], *, gradients: bool = True
 ) -> Iterator[AttentionMaps]:
     """Capture the probabilities of some layers of every forward pass inside the context.
 
@@ -100,9 +104,10 @@ def capture_attention(
     Args:
         unet: The network.
         layers: Names of cross-attention layers.
+        gradients: Whether the maps train the network; False if they are only looked at.
 
     Yields:
-        Maps of the latest forward pass, with gradients.
+        Maps of the latest forward pass.
 
     Raises:
         KeyError: If a layer is not in the network.
@@ -117,7 +122,7 @@ def capture_attention(
         raise ValueError(
             f"the projections of {fused} are fused; call unet.unfuse_qkv_projections()"
         )
-    result = AttentionMaps()
+    result = AttentionMaps(gradients=gradients)
 
     def start(module, inputs, keywords) -> None:
         sample = keywords["sample"] if "sample" in keywords else inputs[0]
@@ -193,12 +198,19 @@ class _Layer:
         if self.attention.norm_k is not None:
             key = self.attention.norm_k(key)
         # Computed in the second run of a checkpointed block as well, for its gradients.
-        columns = attention_columns(
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            self.attention.scale,
-            tokens=self.maps.tokens,
-            bias=attention_mask,
-        )
+        columns = self._columns(query.transpose(1, 2), key.transpose(1, 2), attention_mask)
         self.maps.add(self.name, columns)
         return output
+
+    def _columns(self, query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
+        """Wanted columns, which keep queries and keys alone until the backward pass.
+
+        The layer keeps these anyhow; logits of all tokens would be several times as much.
+        """
+        columns = partial(
+            attention_columns, scale=self.attention.scale, tokens=self.maps.tokens, bias=bias
+        )
+        if self.maps.gradients and torch.is_grad_enabled():
+            return checkpoint(columns, query, key, use_reentrant=False, preserve_rng_state=False)
+        with torch.no_grad():
+            return columns(query, key)

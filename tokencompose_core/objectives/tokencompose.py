@@ -1,8 +1,9 @@
 """The grounding terms of TokenCompose's objective, over all supervised layers.
 
-An objective is a function from captured maps of a forward pass to the losses `token` and `pixel`. A
-further variant of them is a function here, a name in `ObjectiveConfig.variant`, and a case in
-`choose_objective`.
+An objective is a function from captured maps of a forward pass to named terms, here `token` and
+`pixel`. Another is such a function, a name in `ObjectiveConfig.variant`, and a case in
+`choose_objective`. A term of another name has its weight in a field `<name>_weight` of
+`ObjectiveConfig`; without one it is measured, and trains nothing.
 """
 
 from collections import defaultdict

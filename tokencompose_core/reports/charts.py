@@ -9,16 +9,12 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-_PANELS = {
-    "denoising": "denoising loss",
-    "token": "token loss",
-    "pixel": "pixel loss",
-    "inside": "share of attention inside masks",
-}
+_TITLES = {"inside": "share of attention inside masks"}
 
 
 def draw_losses(
     history: Sequence[Mapping[str, float]],
+    names: Sequence[str],
     path: Path,
     held_out: Mapping[int, Mapping[str, float]] | None = None,
 ) -> None:
@@ -26,11 +22,13 @@ def draw_losses(
 
     Args:
         history: Losses of every step; one that a step lacks is left out.
+        names: Of the losses, each with a panel of its own.
         path: Where to write the picture.
         held_out: By step, losses on held-out samples, drawn as dots.
     """
-    figure, axes = plt.subplots(1, len(_PANELS), figsize=(12, 2.6), dpi=80)
-    for axis, (name, title) in zip(axes, _PANELS.items(), strict=True):
+    size = (3 * len(names), 2.6)
+    figure, axes = plt.subplots(1, len(names), figsize=size, dpi=80, squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
         rows = [row for row in history if name in row]
         steps, values = [row["step"] for row in rows], np.array([row[name] for row in rows])
         window = max(1, len(rows) // 20)
@@ -42,7 +40,7 @@ def draw_losses(
         axis.plot(list(measured), list(measured.values()), "o--", color="#c8553d", label="held out")
         if measured:
             axis.legend(fontsize=7)
-        axis.set_title(title, fontsize=9)
+        axis.set_title(_TITLES.get(name, f"{name} loss"), fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
     figure.tight_layout()

@@ -1,8 +1,7 @@
-"""Checkpoints: written whole or not at all, the last few kept, a damaged one passed over."""
+"""Checkpoints: written whole or not at all, a few of them kept, a damaged one passed over."""
 
 import logging
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,19 @@ _LOG = logging.getLogger(__name__)
 _KEPT = 2
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write the state of a step, and remove all but the newest two.
+def save_checkpoint(
+    folder: Path, step: int, state: dict[str, Any], *, noticed_after: int = 0
+) -> Path:
+    """Write the state of a step, and remove most of the earlier ones.
+
+    The newest two stay, and one from before `noticed_after` steps, in case the run turns out to
+    have gone wrong since. The oldest of those in between stays too: it is the next to be so old.
 
     Args:
         folder: Folder of the run's checkpoints.
         step: Steps done.
         state: Tensors and plain values.
+        noticed_after: How many steps later it is known at the latest that a checkpoint is bad.
 
     Returns:
         The file.
@@ -31,9 +36,21 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
-    for old in _newest_first(folder)[_KEPT:]:
-        old.unlink()
+    paths = _newest_first(folder)
+    old = [one for one in paths if _step(one) <= step - noticed_after]
+    between = [one for one in paths if _step(one) > step - noticed_after]
+    kept = {*paths[:_KEPT], *old[:1], *between[-1:]}
+    for one in paths:
+        if one not in kept:
+            one.unlink()
     return path
+
+
+def remove_checkpoints_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps, which are known to be bad."""
+    for path in _newest_first(folder):
+        if _step(path) > step:
+            path.unlink(missing_ok=True)  # another process may have been faster
 
 
 def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -43,21 +60,29 @@ def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
     """
     for path in _newest_first(folder):
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except (
-            RuntimeError,
-            EOFError,
-            OSError,
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-        ) as error:
+            _check_sums(path)
+            # Mapped, so that what is copied to its place is in memory once.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # a byte that changed may be taken for anything
             _LOG.warning("%s cannot be read and is passed over: %s", path, str(error)[:200])
     return None
 
 
+def _check_sums(path: Path) -> None:
+    """Compare every part of the file with its checksum, which `torch.load` does not look at."""
+    with zipfile.ZipFile(path) as parts:
+        damaged = parts.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} differs from its checksum")
+
+
 def newest_step(folder: Path) -> int:
     """Steps done when the newest checkpoint was written; 0 without any."""
-    return max((int(path.stem.split("-")[1]) for path in _newest_first(folder)), default=0)
+    return max(map(_step, _newest_first(folder)), default=0)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.split("-")[1])
 
 
 def _newest_first(folder: Path) -> list[Path]:

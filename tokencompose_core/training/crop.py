@@ -1,5 +1,7 @@
 """The geometry of training images: resize the short side, crop the middle."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,21 @@ def crop_mask(
 ) -> Float[Tensor, "side side"]:
     """The same for a mask; values between 0 and 1 on its border."""
     return _resize_and_crop(torch.from_numpy(mask.astype(np.float32))[None], resolution)[0]
+
+
+def crop_holds(mask: Bool[np.ndarray, "height width"], resolution: int) -> bool:
+    """Whether any pixel of a mask lies in the crop, however little the resized mask has left of it.
+
+    A pole that is two pixels wide in a photograph is nowhere more than a third of a pixel then.
+    """
+    height, width = mask.shape
+    _, _, top, left, _, _ = describe_crop(height, width, resolution)
+    scale = min(height, width) / resolution
+    rows, columns = (
+        slice(math.floor(start * scale), math.ceil((start + resolution) * scale))
+        for start in (top, left)
+    )
+    return bool(mask[rows, columns].any())
 
 
 def _resize_and_crop(pixels: Tensor, resolution: int) -> Tensor:

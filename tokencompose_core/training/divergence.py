@@ -6,6 +6,14 @@ _FEWEST_STEPS = 20
 _WINDOWS = 20
 
 
+def noticed_after_steps(num_steps: int) -> int:
+    """How long before it is noticed a rise may have begun: two windows of `check_denoising`.
+
+    One is not enough, as the first bad steps raise a mean over many only little.
+    """
+    return 2 * _window(num_steps)
+
+
 class DivergenceError(ArithmeticError):
     """The denoising loss has risen too far."""
 
@@ -26,7 +34,7 @@ def check_denoising(
     Raises:
         DivergenceError: If it is more.
     """
-    window = max(_FEWEST_STEPS, num_steps // _WINDOWS)
+    window = _window(num_steps)
     if not max_rise or len(history) < 2 * window:
         return
     first = sum(row["denoising"] for row in history[:window]) / window
@@ -36,3 +44,7 @@ def check_denoising(
             f"step {len(history)}: the denoising loss, mean over {window} steps, has risen from"
             f" {first:.4f} to {last:.4f}, which is more than max_denoising_rise {max_rise:g}"
         )
+
+
+def _window(num_steps: int) -> int:
+    return max(_FEWEST_STEPS, num_steps // _WINDOWS)

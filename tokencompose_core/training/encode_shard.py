@@ -16,7 +16,13 @@ from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.attention.layers import map_side
 from tokencompose_core.nouns.token_positions import agreed_positions
 from tokencompose_core.shards.read_shard import GroundedSample
-from tokencompose_core.training.crop import crop_image, crop_mask, describe_crop, reduce_mask
+from tokencompose_core.training.crop import (
+    crop_holds,
+    crop_image,
+    crop_mask,
+    describe_crop,
+    reduce_mask,
+)
 from tokencompose_core.training.encode_captions import encode_captions, tokenizers_of
 
 STAGE = "encode"
@@ -65,7 +71,12 @@ def map_sides(num_levels: int, latent_side: int) -> list[int]:
 
 
 def select_samples(samples: EncodedSamples, keys: Collection[str]) -> EncodedSamples:
-    """Those of the samples that have one of the keys, in their order."""
+    """Those of the samples that have one of the keys, in their order.
+
+    A copy, so that the others can be forgotten; if there are no others, the samples themselves.
+    """
+    if all(key in keys for key in samples.keys):
+        return samples
     rows: list[int] = []
     phrases: list[int] = []
     number = 0
@@ -140,13 +151,12 @@ def encode_samples(
     for sample, own in zip(samples, found, strict=True):
         kept = []
         for (start, end), mask, tokens in zip(sample.spans, sample.masks, own, strict=True):
-            cropped = crop_mask(mask, resolution)
             reason = None
             if tokens is None:
                 reason = RejectionReason.PHRASE_SPLIT_DIFFERENTLY
             elif not tokens:
                 reason = RejectionReason.PHRASE_BEYOND_TEXT_LIMIT
-            elif not bool((cropped > 0.5).any()):
+            elif not crop_holds(mask, resolution):
                 reason = RejectionReason.PHRASE_CROPPED_AWAY
             if reason is not None:
                 rejected.append(
@@ -157,6 +167,7 @@ def encode_samples(
                 continue
             assert tokens is not None  # or there would have been a reason
             kept.append(tokens)
+            cropped = crop_mask(mask, resolution)
             for side in sides:
                 grids[side].append(reduce_mask(cropped, side, reduction))
         positions.append(kept)

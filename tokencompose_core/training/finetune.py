@@ -8,7 +8,13 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
-from tokencompose_core.training.divergence import DivergenceError, check_denoising
+from tokencompose_core.objectives.tokencompose import Objective
+from tokencompose_core.training.checkpoint import newest_step, remove_checkpoints_after
+from tokencompose_core.training.divergence import (
+    DivergenceError,
+    check_denoising,
+    noticed_after_steps,
+)
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.run import Losses, TrainingRun
 from tokencompose_core.training.settings import FinetuneSettings
@@ -22,6 +28,7 @@ def finetune_unet(
     unet: UNet2DConditionModel,
     noise_scheduler: SchedulerMixin,
     samples: EncodedSamples,
+    objective: Objective,
     settings: FinetuneSettings,
     *,
     accelerator: Accelerator,
@@ -31,9 +38,8 @@ def finetune_unet(
 ) -> list[dict[str, float]]:
     """Train the UNet in place with Eq. 7 of TokenCompose (arXiv:2312.03626).
 
-    The loss is the denoising loss plus, over all supervised layers, `token_weight` times the token
-    loss and `pixel_weight` times the pixel loss. With both weights 0 it is plain fine-tuning; the
-    token and pixel losses are measured all the same, without gradients.
+    The loss is the denoising loss plus every term of the objective times its weight. With all
+    weights 0 it is plain fine-tuning; the terms are measured all the same, without gradients.
 
     The order of samples, the noise and the timesteps are functions of seed, step and sample keys,
     so a run that was killed and resumed ends with the weights of one that was not. Several
@@ -43,6 +49,7 @@ def finetune_unet(
         unet: The network, on its device.
         noise_scheduler: The noise schedule of its Stable Diffusion.
         samples: Encoded samples.
+        objective: The grounding terms.
         settings: Length, speed, weights.
         accelerator: Made by `make_accelerator` for this training; says which process this is.
         checkpoint_dir: Checkpoints are written here and resumed from here.
@@ -51,12 +58,13 @@ def finetune_unet(
             process, while the UNet has the weights that would be saved.
 
     Returns:
-        For every optimizer step its losses: `denoising`, `token`, `pixel`, `total`, `inside` (share
-        of attention inside the masks, see `inside_shares`) and `grad_norm`.
+        For every optimizer step its losses: `denoising`, the terms of the objective, `total`,
+        `inside` (share of attention inside the masks, see `inside_shares`) and `grad_norm`.
 
     Raises:
-        FloatingPointError: If a loss or a gradient is not finite; the last checkpoint is kept.
-        DivergenceError: If the denoising loss rises too far; the last checkpoint is kept.
+        FloatingPointError: If a loss or a gradient is not finite.
+        DivergenceError: If the denoising loss rises too far. After both, the checkpoints left are
+            from `noticed_after_steps` before, since later ones may be spoilt.
         ValueError: If the checkpoints are of a run with other settings, the UNet lacks a layer, or
             the processes cannot share a batch evenly.
     """
@@ -72,9 +80,9 @@ def finetune_unet(
     trained = choose_trainable(
         unet, settings.trainable, lora_rank=settings.lora_rank, seed=settings.seed
     )
-    run = TrainingRun(unet, trained, noise_scheduler, samples, settings, accelerator)
+    run = TrainingRun(unet, trained, noise_scheduler, samples, objective, settings, accelerator)
     run.resume(checkpoint_dir)
-    with capture_attention(unet, layers) as attention:
+    with capture_attention(unet, layers, gradients=settings.is_grounded) as attention:
         if settings.compile_blocks:
             unet.compile_repeated_blocks(dynamic=False)
         try:
@@ -89,9 +97,13 @@ def finetune_unet(
                     if run.is_due(settings.checkpoint_every_steps, also_last=True):
                         run.save(checkpoint_dir)
         except (FloatingPointError, DivergenceError) as error:
+            good = run.step - noticed_after_steps(settings.num_steps)
+            remove_checkpoints_after(checkpoint_dir, good)
+            step = newest_step(checkpoint_dir)
+            left = f"The checkpoint of step {step}, from before," if step else "No checkpoint"
             raise type(error)(
-                f"{error}. The last checkpoint is in {checkpoint_dir}; lower learning_rate,"
-                " max_grad_norm or the weights of the objective"
+                f"{error}. {left} is in {checkpoint_dir}; lower learning_rate, max_grad_norm or the"
+                " weights of the objective: a run with changed settings begins anew"
             ) from error
         finally:
             run.close()

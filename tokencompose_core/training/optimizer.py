@@ -26,10 +26,20 @@ def make_optimizer(
     }
     match settings.optimizer:
         case "adamw":
-            return torch.optim.AdamW(parameters, **options)
+            device = parameters[0].device
+            fused = takes_fused(device, settings.mixed_precision) or None
+            return torch.optim.AdamW(parameters, **options, fused=fused)
         case "adamw_8bit":
             # Imported here: optional, and its import looks for a GPU.
             from bitsandbytes.optim import AdamW8bit
 
             return AdamW8bit(parameters, **options)
     raise ValueError(f"optimizer {settings.optimizer!r} is neither adamw nor adamw_8bit")
+
+
+def takes_fused(device: torch.device, mixed_precision: str) -> bool:
+    """Whether one kernel takes the whole step, on a GPU.
+
+    Not with fp16: it would skip a step whose gradients overflowed by itself, and nobody would know.
+    """
+    return device.type == "cuda" and mixed_precision != "fp16"

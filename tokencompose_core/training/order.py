@@ -1,29 +1,33 @@
 """The order in which samples are seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from tokencompose_core.store.keys import text_digest
 
 
-def batch_keys(keys: Sequence[str], batch_size: int, seed: int, step: int) -> list[str]:
-    """Keys of the samples of a step.
+def batch_order(keys: Sequence[str], batch_size: int, seed: int) -> Callable[[int], list[str]]:
+    """A function from the number of a step, from 0, to the keys of its samples.
 
-    A function of seed, step and the set of keys alone: neither the order of the shards nor the
-    place where a run was resumed plays a part. Every epoch sees every sample once, in an order of
-    its own; a batch may span two epochs.
+    It depends on seed and the set of keys alone: neither the order of the shards nor the place
+    where a run was resumed plays a part. Every epoch sees every sample once, in an order of its
+    own; a batch may span two epochs.
 
     Args:
         keys: Keys of all samples.
         batch_size: Samples a step.
         seed: Seed of the order.
-        step: Number of the step, from 0.
     """
-    result = []
-    for number in range(step * batch_size, (step + 1) * batch_size):
-        epoch, place = divmod(number, len(keys))
-        result.append(_epoch_order(tuple(keys), seed, epoch)[place])
-    return result
+
+    @lru_cache(maxsize=2)  # sorted once an epoch
+    def order(epoch: int) -> list[str]:
+        return sorted(keys, key=lambda key: text_digest(f"{seed}-{epoch}-{key}"))
+
+    def batch_keys(step: int) -> list[str]:
+        numbers = range(step * batch_size, (step + 1) * batch_size)
+        return [order(number // len(keys))[number % len(keys)] for number in numbers]
+
+    return batch_keys
 
 
 def held_out_keys(keys: Sequence[str], fraction: float) -> set[str]:
@@ -45,8 +49,3 @@ def held_out_keys(keys: Sequence[str], fraction: float) -> set[str]:
             f"validation_fraction {fraction} holds all {len(keys)} samples out; lower it, or set 0"
         )
     return chosen
-
-
-@lru_cache(maxsize=4)
-def _epoch_order(keys: tuple[str, ...], seed: int, epoch: int) -> list[str]:
-    return sorted(keys, key=lambda key: text_digest(f"{seed}-{epoch}-{key}"))

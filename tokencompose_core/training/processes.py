@@ -136,6 +136,9 @@ class _Failure:
 def _work_as_one_of(
     rank: int, num_processes: int, port: int, work: Callable[..., None], arguments: tuple, queue
 ) -> None:
+    # torch has it interrupted when its parent dies, which a parent that ignores interruptions, as a
+    # job in the background does, would have it ignore too.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.setpgid(0, 0)  # a group with whatever it starts, to be ended with it
     if num_processes > 1:  # one alone computes what it would without a group
         os.environ |= {

@@ -14,11 +14,12 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 
 from tokencompose_core.attention.capture import AttentionMaps
-from tokencompose_core.objectives.choose_objective import choose_objective
+from tokencompose_core.objectives.tokencompose import Objective
 from tokencompose_core.training.checkpoint import load_newest_checkpoint, save_checkpoint
+from tokencompose_core.training.divergence import noticed_after_steps
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.optimizer import make_optimizer
-from tokencompose_core.training.order import batch_keys
+from tokencompose_core.training.order import batch_order
 from tokencompose_core.training.settings import FinetuneSettings
 from tokencompose_core.training.step import (
     BatchMaker,
@@ -44,6 +45,7 @@ class TrainingRun:
         trained: dict[str, nn.Parameter],
         noise_scheduler: SchedulerMixin,
         samples: EncodedSamples,
+        objective: Objective,
         settings: FinetuneSettings,
         accelerator: Accelerator,
     ) -> None:
@@ -54,8 +56,9 @@ class TrainingRun:
         self.samples = samples
         self.settings = settings
         self.accelerator = accelerator
+        self.batch_keys = batch_order(samples.keys, settings.batch_size, settings.seed)
         self.make_batch: BatchMaker = batch_maker(samples, unet.device)
-        self.objective = choose_objective(settings.variant)
+        self.objective = objective
         optimizer = make_optimizer(self.parameters, settings)
         self.schedule = get_scheduler(
             settings.lr_scheduler,
@@ -79,7 +82,6 @@ class TrainingRun:
         """One optimizer step on as many batches as are accumulated."""
         settings, accelerator = self.settings, self.accelerator
         count = settings.gradient_accumulation_steps
-        self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, torch.Tensor] = {}
         for part in range(count):
             # Gradients travel between processes once a step.
@@ -92,6 +94,8 @@ class TrainingRun:
         means = accelerator.reduce(torch.stack(list(sums.values())), reduction="mean").tolist()
         losses = mean_losses(dict(zip(sums, means, strict=True)))
         norm = self._apply_gradients(losses)
+        # Not before the next step: a validation has no use for them.
+        self.optimizer.zero_grad(set_to_none=True)
         if norm is not None:
             losses["grad_norm"] = norm
         self.step += 1
@@ -102,7 +106,7 @@ class TrainingRun:
     def _forward(self, attention: AttentionMaps, number: int) -> dict[str, torch.Tensor]:
         settings, accelerator = self.settings, self.accelerator
         # Every process knows the whole batch and takes its share of it.
-        keys = batch_keys(self.samples.keys, settings.batch_size, settings.seed, number)
+        keys = self.batch_keys(number)
         draws = draw(
             self.samples,
             self.noise_scheduler,
@@ -122,16 +126,14 @@ class TrainingRun:
                 attention,
                 self.objective,
                 snr_gamma=settings.snr_gamma,
-                grounding_gradients=settings.is_grounded,
             )
         except FloatingPointError as error:
             raise FloatingPointError(f"step {self.step}: {error}") from error
-        terms["total"] = (
-            terms["denoising"]
-            + settings.token_weight * terms["token"]
-            + settings.pixel_weight * terms["pixel"]
-        )
-        return terms
+        total = terms["denoising"]
+        for name, weight in settings.weights.items():
+            if name in terms:
+                total = total + weight * terms[name]
+        return {**terms, "total": total}
 
     def _apply_gradients(self, losses: Losses) -> float | None:
         """Take the step, and return the norm of the gradients; None if fp16 overflowed."""
@@ -211,7 +213,8 @@ class TrainingRun:
             "step": self.step,
             "history": self.history,
         }
-        save_checkpoint(folder, self.step, values)
+        noticed_after = noticed_after_steps(self.settings.num_steps)
+        save_checkpoint(folder, self.step, values, noticed_after=noticed_after)
 
     def resume(self, folder: Path) -> None:
         """Go on from the newest checkpoint, if there is one.

@@ -1,5 +1,6 @@
 """What decides a fine-tuning."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,11 +12,14 @@ _OUTSIDE = ("checkpoint_every_steps", "validation_every_steps")
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """What decides a fine-tuning; names and meanings are those of `FinetuneConfig`."""
+    """What decides a fine-tuning; names and meanings are those of `FinetuneConfig`.
+
+    Attributes:
+        weights: Of the objective's terms, by their names; one that the objective lacks has none.
+    """
 
     variant: Literal["paper", "released"]
-    token_weight: float
-    pixel_weight: float
+    weights: Mapping[str, float]
     layers: tuple[str, ...]
     snr_gamma: float
     caption_dropout: float
@@ -45,9 +49,11 @@ class FinetuneSettings:
     @property
     def is_grounded(self) -> bool:
         """Whether the grounding terms train the network, and are not only measured."""
-        return self.token_weight > 0 or self.pixel_weight > 0
+        return any(weight > 0 for weight in self.weights.values())
 
     def deciding(self) -> dict[str, Any]:
         """What a checkpoint must agree with, as plain values."""
-        values = {**asdict(self), "layers": list(self.layers)}
-        return {name: value for name, value in values.items() if name not in _OUTSIDE}
+        weights = {f"{name}_weight": weight for name, weight in self.weights.items()}
+        values = {**weights, **asdict(self), "layers": list(self.layers)}
+        outside = ("weights", *_OUTSIDE)
+        return {name: value for name, value in values.items() if name not in outside}

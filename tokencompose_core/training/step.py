@@ -138,7 +138,6 @@ def forward_losses(
     objective: Objective,
     *,
     snr_gamma: float = 0.0,
-    grounding_gradients: bool = True,
 ) -> dict[str, Tensor]:
     """Denoise a batch and compute every loss, none of them weighted.
 
@@ -147,10 +146,10 @@ def forward_losses(
         noise_scheduler: The noise schedule of its Stable Diffusion.
         batch: The samples.
         draws: The random numbers of the pass.
-        attention: Where the network's maps are captured.
+        attention: Where the network's maps are captured; whether with gradients, so that the
+            grounding terms train the network, is said there.
         objective: The grounding terms.
         snr_gamma: Of `min_snr_weights`; 0 for equal weights.
-        grounding_gradients: Whether the grounding terms shall train the network.
 
     Returns:
         `denoising`; the terms of the objective; `inside` and `grounded`, see `inside_shares`.
@@ -175,11 +174,9 @@ def forward_losses(
     # Before the maps are read: a cross-entropy of NaN takes a whole CUDA context down.
     if not bool(torch.isfinite(denoising)):
         raise FloatingPointError(f"the denoising loss is {float(denoising.detach())}")
-    with torch.set_grad_enabled(grounding_gradients and torch.is_grad_enabled()):
-        grounding = objective(attention.maps, batch.tokens, batch.grids)
     return {
         "denoising": denoising,
-        **grounding,
+        **objective(attention.maps, batch.tokens, batch.grids),
         **inside_shares(attention.maps, batch.tokens, batch.grids),
     }
 

@@ -117,6 +117,40 @@ def test_checkpointing_gives_one_set_of_maps_and_the_same_gradients(unet):
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
+def kept_bytes(unet, layers, **options):
+    """Bytes kept for the backward pass, weights left out; and the maps, and a sum of them."""
+    weights = {p.untyped_storage().data_ptr() for p in unet.parameters()}
+    storages = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with capture_attention(unet, layers, **options) as attention:
+            attention.select(torch.tensor([[1], [2]]))
+            run(unet)
+        total = sum(maps.square().sum() for maps in attention.maps.values())
+    kept = sum(storage.nbytes() for storage in storages.values())
+    return kept, attention.maps, total
+
+
+def test_of_captured_columns_nothing_as_large_as_the_logits_is_kept(unet):
+    layers = cross_attention_layers(unet, ("mid", "up"), 8)
+    plain, _, _ = kept_bytes(unet.train(), [])
+    kept, maps, total = kept_bytes(unet, layers)
+    columns = sum(value.untyped_storage().nbytes() for value in maps.values())
+    assert columns <= kept - plain < 2 * columns
+    total.backward()
+    assert unet.get_submodule(layers[-1]).to_q.weight.grad.abs().max() > 0
+    kept, without, total = kept_bytes(unet, layers, gradients=False)
+    assert kept == plain
+    assert not total.requires_grad
+    assert all(torch.equal(without[name], value) for name, value in maps.items())
+
+
 def test_selected_columns_are_those_of_the_whole_map(unet):
     layers = cross_attention_layers(unet, ("mid", "up"), 8)
     tokens = torch.tensor([[4, 1], [0, 0]])

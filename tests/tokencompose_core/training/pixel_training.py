@@ -10,7 +10,7 @@ from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.objectives.phrase_tokens import index_phrase_tokens
 from tokencompose_core.objectives.tokencompose import paper_losses
 from tokencompose_core.training.crop import crop_image, crop_mask, reduce_mask
-from tokencompose_core.training.order import batch_keys
+from tokencompose_core.training.order import batch_order
 
 
 @torch.no_grad()
@@ -45,7 +45,7 @@ def train_from_pixels(unet, folder, noise_scheduler, settings):
     )
     layers = cross_attention_layers(unet, settings.layers, 8)
     for step in range(settings.num_steps):
-        batch = [samples[k] for k in batch_keys(list(samples), 3, settings.seed, step)]
+        batch = [samples[k] for k in batch_order(list(samples), 3, settings.seed)(step)]
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
         draws = torch.randn((2, 3, 4, 8, 8), generator=generator)
         timesteps = torch.randint(0, 1000, (3,), generator=generator)
@@ -78,8 +78,8 @@ def train_from_pixels(unet, folder, noise_scheduler, settings):
             target = level.sqrt() * draws[1] - (1 - level).sqrt() * latents
         grounding = paper_losses(attention.maps, tokens, grids)
         loss = (predicted - target).square().mean()
-        loss = loss + settings.token_weight * grounding["token"]
-        loss = loss + settings.pixel_weight * grounding["pixel"]
+        loss = loss + settings.weights["token"] * grounding["token"]
+        loss = loss + settings.weights["pixel"] * grounding["pixel"]
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), settings.max_grad_norm)

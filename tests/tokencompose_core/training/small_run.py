@@ -5,6 +5,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 
+from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.shards.read_shard import GroundedSample
 from tokencompose_core.training.encode_shard import encode_samples, map_sides
 from tokencompose_core.training.finetune import finetune_unet
@@ -13,8 +14,7 @@ from tokencompose_core.training.settings import FinetuneSettings
 
 SETTINGS = FinetuneSettings(
     variant="paper",
-    token_weight=0.05,
-    pixel_weight=0.01,
+    weights={"token": 0.05, "pixel": 0.01},
     layers=("mid", "up"),
     snr_gamma=0.0,
     caption_dropout=0.0,
@@ -85,12 +85,13 @@ def encode(frozen_parts, samples, **changes):
     return encode_samples(samples, frozen_parts, **options)
 
 
-def train(encoded, tmp_path, settings=SETTINGS, unet=None, **options):
+def train(encoded, tmp_path, settings=SETTINGS, unet=None, objective=None, **options):
     unet = unet or make_unet()
     history = finetune_unet(
         unet,
         DDPMScheduler(),
         encoded,
+        objective or choose_objective(settings.variant),
         settings,
         accelerator=make_accelerator("cpu", settings.mixed_precision),
         checkpoint_dir=tmp_path / "run",

@@ -13,6 +13,7 @@ from data_schemas.rejections import RejectionReason
 from tests.tiny_models import KINDS, write_model
 from tests.tokencompose_core.training.pixel_training import read_plainly, train_from_pixels
 from tests.tokencompose_core.training.small_run import SETTINGS, encode, make_samples
+from tokencompose_core.objectives.tokencompose import paper_losses
 from tokencompose_core.training.base_model import check_base_model, load_frozen_parts
 from tokencompose_core.training.encode_shard import read_encoded, select_samples, write_encoded
 from tokencompose_core.training.finetune import finetune_unet
@@ -144,8 +145,7 @@ def test_training_from_encoded_samples_equals_training_from_pixels(
         SETTINGS,
         num_steps=3,
         gradient_accumulation_steps=1,
-        token_weight=0.5,
-        pixel_weight=0.1,
+        weights={"token": 0.5, "pixel": 0.1},
         learning_rate=0.03,
         lr_scheduler="constant",
         adam_epsilon=1e-2,
@@ -164,6 +164,7 @@ def test_training_from_encoded_samples_equals_training_from_pixels(
         trained,
         noise_scheduler,
         encoded,
+        paper_losses,
         settings,
         accelerator=make_accelerator("cpu", "no"),
         checkpoint_dir=tmp_path / "run",

@@ -2,12 +2,19 @@ import multiprocessing
 import random
 import signal
 import time
+import zipfile
 from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.tokencompose_core.training.small_run import SETTINGS, train
+from tokencompose_core.training.checkpoint import (
+    load_newest_checkpoint,
+    newest_step,
+    remove_checkpoints_after,
+    save_checkpoint,
+)
 from tokencompose_core.training.encode_shard import read_encoded, write_encoded
 
 
@@ -40,22 +47,16 @@ def kill_twenty_times(encoded_folder, folder, settings):
     rng = random.Random(0)
     context = multiprocessing.get_context("fork")
     for _ in range(20):
-        target = newest_step(folder) + rng.randint(1, 4)
+        target = newest_step(folder / "run") + rng.randint(1, 4)
         process = context.Process(target=train_from_disk, args=(encoded_folder, folder, settings))
         process.start()
-        while newest_step(folder) < target:
+        while newest_step(folder / "run") < target:
             assert process.is_alive()
             time.sleep(0.002)
         time.sleep(rng.uniform(0.0, 0.05))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-
-
-def newest_step(folder):
-    return max(
-        (int(path.stem.split("-")[1]) for path in folder.rglob("checkpoint-*.pt")), default=0
-    )
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_run_killed_twenty_times_ends_with_the_same_weights(tmp_path, encoded):
     killer.start()
     killer.join()
     assert killer.exitcode == 0
-    assert 20 < newest_step(tmp_path / "killed") < settings.num_steps
+    assert 20 < newest_step(tmp_path / "killed/run") < settings.num_steps
     resumed, again = train(encoded, tmp_path / "killed", settings)
     whole, history = train(encoded, tmp_path / "whole", settings)
     assert again == history
@@ -107,9 +108,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, encode
             replace(SETTINGS, checkpoint_every_steps=1),
             on_step=die_at_five,
         )
-    kept = sorted(path.name for path in (tmp_path / "b/run").iterdir())
-    assert kept == ["checkpoint-00000003.pt", "checkpoint-00000004.pt"]
-    newest = tmp_path / "b/run" / kept[1]
+    newest = tmp_path / "b/run/checkpoint-00000004.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
     seen = []
     resumed, _ = train(encoded, tmp_path / "b", on_step=lambda step, *_: seen.append(step))
@@ -119,10 +118,44 @@ def test_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, encode
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("every", [1, 3, 10, 25])
+def test_few_checkpoints_are_kept_one_of_them_old_enough(tmp_path, every):
+    after, written = 20, []
+    for step in range(every, 200, every):
+        save_checkpoint(tmp_path, step, {}, noticed_after=after)
+        written.append(step)
+        kept = sorted(int(path.stem.split("-")[1]) for path in tmp_path.iterdir())
+        assert kept[-2:] == written[-2:]
+        assert len(kept) <= 4
+        if step >= 2 * after:
+            assert step - 2 * after - every < kept[0] <= step - after
+    remove_checkpoints_after(tmp_path, step - after)
+    assert newest_step(tmp_path) == kept[0]
+
+
+@pytest.mark.parametrize("part", ["data.pkl", "data/0", "data/1"])
+def test_changed_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path, caplog, part):
+    weights = {name: torch.arange(400.0) for name in "ab"}
+    for step in (1, 2):
+        path = save_checkpoint(tmp_path, step, {"step": step, **weights})
+    with zipfile.ZipFile(path) as parts:
+        (info,) = (one for one in parts.infolist() if one.filename.endswith(part))
+        content = parts.read(info)
+    whole = path.read_bytes()
+    start = whole.index(content, info.header_offset)
+    for offset in range(start, start + len(content), len(content) // 40):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 0x10
+        path.write_bytes(damaged)
+        caplog.clear()
+        assert load_newest_checkpoint(tmp_path)["step"] == 1, offset
+        assert "checkpoint-00000002.pt cannot be read" in caplog.text
+
+
 def test_checkpoint_of_other_settings_is_refused(tmp_path, encoded):
     train(encoded, tmp_path)
     with pytest.raises(ValueError, match=r"another token_weight, seed; remove them"):
-        train(encoded, tmp_path, replace(SETTINGS, token_weight=0.1, seed=4))
+        train(encoded, tmp_path, replace(SETTINGS, weights={"token": 0.1, "pixel": 0.01}, seed=4))
 
 
 def test_lora_is_resumed(tmp_path, encoded):

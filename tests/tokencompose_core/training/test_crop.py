@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tokencompose_core.training.crop import crop_image, crop_mask, describe_crop, reduce_mask
+from tokencompose_core.training.crop import (
+    crop_holds,
+    crop_image,
+    crop_mask,
+    describe_crop,
+    reduce_mask,
+)
 
 
 def disc(side: int, radius: float, centre: tuple[float, float]) -> np.ndarray:
@@ -84,6 +90,31 @@ def test_reductions_of_random_ellipses_behave_as_published_code_did():
     assert area["antialiased"] > 2.5
     assert area["released"] == pytest.approx(1.0, abs=0.2)
     assert area["coverage"] == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("image", "thing"),
+    [
+        ((3000, 4000), (slice(500, 2500), slice(1998, 2001))),  # a pole in a photograph
+        ((3000, 4000), (slice(1500, 1504), slice(2000, 2004))),  # a kite far away
+        ((480, 640), (slice(100, 300), slice(559, 560))),  # in the last column of the crop
+        ((480, 640), (slice(0, 1), slice(80, 81))),  # in its corner
+        ((64, 64), (slice(63, 64), slice(0, 1))),
+    ],
+)
+def test_crop_holds_whatever_is_visible_and_coverage_finds_a_cell_for_it(image, thing):
+    mask = np.zeros(image, dtype=bool)
+    mask[thing] = True
+    assert crop_holds(mask, 512)
+    assert bool(reduce_mask(crop_mask(mask, 512), 64, "coverage").any())
+
+
+def test_crop_holds_nothing_of_what_ends_at_its_border():
+    mask = np.zeros((480, 640), dtype=bool)
+    mask[:, :80] = mask[:, 560:] = True
+    assert not crop_holds(mask, 480)
+    assert not crop_holds(mask, 240)
+    assert bool(crop_mask(mask, 240).any())  # resized, it reaches in
 
 
 def test_unknown_reduction_is_refused():

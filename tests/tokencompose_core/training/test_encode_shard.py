@@ -8,7 +8,7 @@ from PIL import Image
 from data_schemas.rejections import RejectionReason
 from tests.tokencompose_core.training.small_run import encode, make_samples
 from tokencompose_core.shards.read_shard import GroundedSample
-from tokencompose_core.training.crop import crop_image
+from tokencompose_core.training.crop import crop_image, crop_mask
 from tokencompose_core.training.encode_shard import (
     map_sides,
     read_encoded,
@@ -62,6 +62,7 @@ def test_selected_samples_keep_their_phrases(frozen_parts):
     assert [len(phrases) for phrases in part.positions] == [2, 0, 2]
     assert torch.equal(part.latents_mean, encoded.latents_mean[[0, 1, 4]])
     assert torch.equal(part.grids[8], encoded.grids[8][[0, 1, 6, 7]])
+    assert select_samples(encoded, set(encoded.keys)) is encoded
 
 
 def test_lost_phrases_are_reported_and_their_samples_stay(frozen_parts):
@@ -82,6 +83,18 @@ def test_lost_phrases_are_reported_and_their_samples_stay(frozen_parts):
         ("cat", RejectionReason.PHRASE_CROPPED_AWAY),
         ("kite", RejectionReason.PHRASE_BEYOND_TEXT_LIMIT),
     ]
+
+
+def test_thin_things_are_not_taken_for_cropped_away(frozen_parts):
+    pole = np.zeros((200, 240), dtype=bool)
+    pole[20:180, 120] = True
+    assert float(crop_mask(pole, 16).max()) < 0.5
+    sample = replace(
+        make_samples()[0], image=Image.new("RGB", (240, 200)), masks=[pole, ~pole], key="k"
+    )
+    encoded, rejected = encode(frozen_parts, [sample])
+    assert rejected == []
+    assert bool(encoded.grids[8][0].any())
 
 
 def test_shard_without_samples_is_encoded_to_nothing(frozen_parts, encoded, tmp_path):

@@ -4,11 +4,16 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from PIL import Image
 
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
-from tokencompose_core.training.order import batch_keys
+from tokencompose_core.objectives.tokencompose import paper_losses
+from tokencompose_core.reports.charts import draw_losses
+from tokencompose_core.training.loss_names import loss_names
+from tokencompose_core.training.order import batch_order
+from tokencompose_core.training.step import batch_maker, draw, forward_losses
 
 
 def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
@@ -18,7 +23,7 @@ def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
     assert row["total"] == pytest.approx(
         row["denoising"] + 0.05 * row["token"] + 0.01 * row["pixel"], rel=1e-6
     )
-    keys = batch_keys(encoded.keys, 5, settings.seed, 0)
+    keys = batch_order(encoded.keys, 5, settings.seed)(0)
     rows = [encoded.keys.index(key) for key in keys]
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003)
     draws = torch.randn((2, 5, 4, 8, 8), generator=generator)
@@ -45,10 +50,45 @@ def test_total_is_eq_7_and_first_step_equals_a_slow_loop(tmp_path, encoded):
     assert row["token"] == pytest.approx(token, rel=1e-4)
 
 
-def test_accumulation_sees_the_samples_of_a_larger_batch(tmp_path, encoded):
-    small = replace(SETTINGS, num_steps=1, batch_size=2, gradient_accumulation_steps=2)
-    _, parts = train(encoded, tmp_path, small)
-    assert parts[0]["total"] > 0
+def test_accumulated_gradient_is_the_mean_of_those_of_its_batches(tmp_path, encoded):
+    settings = replace(SETTINGS, num_steps=1, batch_size=2, gradient_accumulation_steps=3)
+    _, history = train(encoded, tmp_path, settings)
+    unet, scheduler = make_unet().train(), DDPMScheduler()
+    make_batch = batch_maker(encoded, torch.device("cpu"))
+    layers = cross_attention_layers(unet, settings.layers, 8)
+    gradients, totals = [], []
+    for number in range(3):
+        keys = batch_order(encoded.keys, 2, settings.seed)(number)
+        with capture_attention(unet, layers) as attention:
+            terms = forward_losses(
+                unet,
+                scheduler,
+                make_batch(keys, [False, False]),
+                draw(encoded, scheduler, 2, seed=settings.seed * 1_000_003 + number),
+                attention,
+                paper_losses,
+            )
+        total = terms["denoising"] + 0.05 * terms["token"] + 0.01 * terms["pixel"]
+        of_batch = torch.autograd.grad(total, list(unet.parameters()))
+        gradients.append(torch.cat([gradient.flatten() for gradient in of_batch]))
+        totals.append(float(total.detach()))
+    mean = torch.stack(gradients).mean(dim=0)
+    assert history[0]["grad_norm"] == pytest.approx(float(mean.norm()), rel=1e-5)
+    assert history[0]["total"] == pytest.approx(sum(totals) / 3, rel=1e-5)
+    assert float(gradients[0].norm()) != pytest.approx(float(mean.norm()), rel=1e-2)
+
+
+def test_no_gradients_are_held_while_the_network_is_validated(tmp_path, encoded):
+    unet, held = make_unet(), []
+    train(
+        encoded,
+        tmp_path,
+        replace(SETTINGS, num_steps=3, validation_every_steps=2),
+        unet=unet,
+        on_validation=lambda step: held.extend(p.grad for p in unet.parameters()),
+    )
+    assert len(held) > 0
+    assert all(gradient is None for gradient in [*held, *(p.grad for p in unet.parameters())])
 
 
 def test_checkpointing_changes_nothing_but_memory(tmp_path, encoded):
@@ -68,8 +108,7 @@ def test_losses_make_attention_fall_into_the_masks(tmp_path, encoded):
         num_steps=60,
         gradient_accumulation_steps=1,
         batch_size=5,
-        token_weight=1.0,
-        pixel_weight=0.0,
+        weights={"token": 1.0, "pixel": 0.0},
         learning_rate=5e-3,
     )
     _, history = train(encoded, tmp_path, settings)
@@ -79,7 +118,7 @@ def test_losses_make_attention_fall_into_the_masks(tmp_path, encoded):
 def test_without_weights_the_losses_are_measured_and_do_not_train(tmp_path, encoded):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    plain = replace(SETTINGS, num_steps=2, token_weight=0.0, pixel_weight=0.0)
+    plain = replace(SETTINGS, num_steps=2, weights={"token": 0.0, "pixel": 0.0})
     first, history = train(encoded, tmp_path / "a", plain)
     assert history[0]["token"] > 0
     assert history[0]["total"] == pytest.approx(history[0]["denoising"])
@@ -92,7 +131,7 @@ def test_without_weights_the_losses_are_measured_and_do_not_train(tmp_path, enco
 
 def test_loss_that_is_not_finite_stops_the_run_with_its_checkpoint(tmp_path, encoded):
     spoilt = replace(encoded, latents_mean=encoded.latents_mean * float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 0.*run; lower"):
+    with pytest.raises(FloatingPointError, match=r"step 0.* No checkpoint is in .*run; lower"):
         train(spoilt, tmp_path)
 
 
@@ -115,6 +154,23 @@ def test_released_variant_trains_with_its_own_losses(tmp_path, encoded):
     # Two decoder layers of each size: the released pixel loss averages them, the paper's adds them.
     assert released[0]["pixel"] < 0.8 * paper[0]["pixel"]
     assert released[0]["token"] != paper[0]["token"]
+
+
+def test_objective_with_another_term_trains_with_its_weight(tmp_path, encoded):
+    def seen(maps, tokens, grids):
+        """How much nouns are looked at, wherever."""
+        return {"seen": torch.stack([columns.mean() for columns in maps.values()]).mean()}
+
+    settings = replace(SETTINGS, num_steps=40, learning_rate=5e-3, weights={"seen": 20.0})
+    _, history = train(encoded, tmp_path, settings, objective=seen)
+    assert history[0]["total"] == pytest.approx(
+        history[0]["denoising"] + 20 * history[0]["seen"], rel=1e-6
+    )
+    assert history[-1]["seen"] < 0.8 * history[0]["seen"]
+    assert loss_names(history) == ["denoising", "seen", "inside"]
+    draw_losses(history, loss_names(history), tmp_path / "losses.png")
+    # Three panels, where TokenCompose has four.
+    assert Image.open(tmp_path / "losses.png").size == (720, 208)
 
 
 def test_layers_that_the_unet_lacks_are_refused(tmp_path, encoded):

@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch.multiprocessing import ProcessExitedException
 
+from tests.conftest import ROOT
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.training.checkpoint import newest_step
 from tokencompose_core.training.encode_shard import read_encoded, write_encoded
@@ -108,6 +110,43 @@ def test_processes_that_hear_no_signal_end_with_what_they_started():
     while any(map(is_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(is_running, pids))
+
+
+def write_pid_and_hang(path, send):
+    path.with_suffix(".partial").write_text(str(os.getpid()))
+    path.with_suffix(".partial").rename(path)
+    time.sleep(600)
+
+
+RUN_ONE = """
+import sys
+from pathlib import Path
+from tests.tokencompose_core.training.test_processes import write_pid_and_hang
+from tokencompose_core.training.processes import run_processes
+run_processes(write_pid_and_hang, (Path(sys.argv[1]),), 1, print)
+"""
+
+
+def test_process_ends_with_a_parent_that_is_killed_and_ignored_interruptions(tmp_path):
+    ignoring = f"trap '' INT; exec {sys.executable} -c '{RUN_ONE}' {tmp_path / 'pid'}"
+    parent = subprocess.Popen(["sh", "-c", ignoring], cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "pid").exists():
+            assert parent.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        parent.kill()
+        parent.wait()
+    child = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left = is_running(child)
+    if left:
+        os.kill(child, signal.SIGKILL)
+    assert not left
 
 
 def train_and_hang_once(encoded_folder, folder, send):

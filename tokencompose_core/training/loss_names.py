@@ -1,0 +1,13 @@
+"""Which losses of a step people look at."""
+
+from collections.abc import Iterable, Mapping
+
+_BESIDES = {"step", "total", "grad_norm"}
+
+
+def loss_names(rows: Iterable[Mapping[str, float]]) -> list[str]:
+    """The names that any of the rows has, in the order in which they come up.
+
+    `denoising`, the terms of the objective, and `inside`, if any step had phrases.
+    """
+    return list(dict.fromkeys(name for row in rows for name in row if name not in _BESIDES))
