@@ -9,13 +9,14 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, PNDMScheduler
 from torch import Tensor
+from transformers import CLIPTokenizerFast
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.records import NounPhrase
 from tests.conftest import MODELS
 from tests.second_device import SecondTensor, second_device
 from tests.tiny_detectors import write_owlvit
-from tests.tiny_models import KINDS, build_pipeline
+from tests.tiny_models import KINDS, Kind, build_pipeline
 from tests.tokencompose_core.training.small_run import make_samples
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
@@ -62,9 +63,19 @@ def scenes():
     return draw_held_out(5, seed=3)
 
 
-def make_pipeline(kind: str, device: str) -> DiffusionPipeline:
+def make_pipeline(kind: Kind, device: str) -> DiffusionPipeline:
     torch.manual_seed(0)
-    return build_pipeline(kind).to(device)
+    pipeline = build_pipeline(kind).to(device)
+    for name in ("tokenizer", "tokenizer_2"):
+        slow = getattr(pipeline, name, None)
+        if slow is not None:  # encoding needs offsets of characters
+            fast = CLIPTokenizerFast.from_pretrained(
+                MODELS / "stable_diffusion/tokenizer",
+                model_max_length=slow.model_max_length,
+                pad_token=slow.pad_token,
+            )
+            setattr(pipeline, name, fast)
+    return pipeline
 
 
 def test_what_is_left_behind_is_noticed(device):
