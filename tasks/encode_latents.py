@@ -25,7 +25,7 @@ class EncodeSpec(Spec):
     """
 
     stage: ClassVar[str] = "encode"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     shard: Input
     part: str
