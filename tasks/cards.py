@@ -176,13 +176,17 @@ def _examples(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _describe_lost(outcomes: Sequence[Outcome], subject: str) -> str:
-    """A few samples that a stage left out, and where all of them are listed, for an error."""
+    """A few samples that a stage left out, and where all of them are listed, for an error.
+
+    A phrase of each reason follows them: it may say why a sample has none left.
+    """
     reasons = _rejected(outcomes).keys() - PHRASE_REASONS
-    num = max(1, _MOST_IN_ERROR // len(reasons))
+    found = _find_examples(outcomes, max(1, _MOST_IN_ERROR // len(reasons)))
+    samples = [rejection for rejection in found if rejection.reason in reasons]
+    phrases = {r.reason: r for r in reversed(found) if r.reason in PHRASE_REASONS}
     lines = [
         f"  {rejection.reason}  {_name_lost(rejection)}\n"
-        for rejection in _find_examples(outcomes, num)
-        if rejection.reason in reasons
+        for rejection in (*samples, *phrases.values())
     ]
     store = open_store()
     where = [

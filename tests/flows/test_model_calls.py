@@ -8,7 +8,7 @@ import pytest
 
 from data_schemas.records import GROUNDED_SCHEMA, GroundedCaption
 from flows.curate import curate
-from tasks.rank_captions import _clip
+from tasks.image_extractors import _clip
 from tests.flows.conftest import NUM_ROWS, Base, DrawnSet, run_flow
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.tables import read_table

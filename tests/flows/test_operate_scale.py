@@ -46,7 +46,7 @@ def test_looking_after_a_store_without_models(
     assert not health.broken_lineage
     found = lineage(LineageConfig(key="dataset"))
     members = {node.title: len(node.members) for node in found.nodes}
-    assert members["mask v2"] == members["rank v1"] == parts
+    assert members["mask v2"] == members["rank v2"] == parts
 
     garbage = gc(GcConfig(delete=True))
     going = {stage.stage: stage.unreferenced for stage in garbage.stages if stage.unreferenced}

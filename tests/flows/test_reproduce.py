@@ -173,6 +173,6 @@ def test_detection_threshold_redoes_the_score_alone(run):
 def test_too_many_rejections_fail_with_the_reasons_and_keep_what_was_made(run, world):
     store, _ = world
     before = entries(store)
-    with pytest.raises(Exception, match=r"select: 2 of \d+ samples were rejected"):
+    with pytest.raises(Exception, match=r"select: 2 of \d+ samples were left out"):
         run(curate={**SMALL["curate"], "max_rejected_fraction": 0.01})
     assert entries(store) == before
