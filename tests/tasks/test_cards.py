@@ -73,7 +73,10 @@ def test_error_names_some_that_were_left_out_for_each_reason_and_where_all_are_l
     )
     assert examples[0] == "  image-missing  m0  wrong/0.jpg"
     assert examples[1].startswith("  no-box  n  ␛[2J␊\ufffdlong long")
-    assert examples[2:] == ["  row-broken  c.csv, row 3: too few cells"]
+    assert examples[2:] == [
+        "  row-broken  c.csv, row 3: too few cells",
+        "  phrase-without-box  p  a cat",
+    ]
     assert max(map(len, examples)) < 230
     path = re.match(
         "All are listed in (.*) and in 1 more of its outputs; the card mask-photos ", where
