@@ -18,10 +18,14 @@ Latents, text states and mask grids are random; weights are, too.
 
 import argparse
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+
+# Read when PyTorch is imported: else its profiler reports that there is no GPU as an error.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import torch
 import torch.nn.functional as F
