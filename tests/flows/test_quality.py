@@ -25,6 +25,7 @@ from data_schemas.records import SelectedImage
 from flows.evaluate import evaluate
 from tasks.benchmarks import list_benchmarks
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
+from tasks.image_extractors import _extractor
 from tasks.measure_quality import measure_quality
 from tasks.model_under_test import ModelUnderTest
 from tasks.score_clip import score_clip
@@ -97,6 +98,7 @@ def frechet(one: np.ndarray, other: np.ndarray) -> float:
 def test_figures_are_those_of_the_stored_images_and_the_reference_is_computed_once(
     store_dir, tmp_path
 ):
+    _extractor.cache_clear()  # another test may have loaded it, and shown it the blank image
     first = run_flow(partial(evaluate, [POCKET_MODEL]), settings())
     assert {state for made in first.states.values() for state in made} == {"Completed"}
     # Six real and six generated images, the latter also for CLIPScore, and a blank one.
