@@ -110,14 +110,24 @@ def publish(
     inputs: dict[str, str] | None = None,
 ) -> Any:
     """Publish under a spec's key, as its task would."""
+    from tasks.earlier_rows import questions_of
     from tasks.stage import open_store
+    from tokencompose_core.store.earlier_rows import TakenRows
 
     store = open_store()
+
+    def write_all(folder: Path) -> dict[str, Any]:
+        described = write(folder)
+        if spec.row_table is not None:
+            questions = questions_of(store, spec)
+            TakenRows(questions).write_questions(folder, questions)
+        return described
+
     found = store.find(spec.key, "size")  # of a filling that was interrupted
     return found or store.publish(
         spec.key,
         spec.stage,
-        write,
+        write_all,
         inputs=inputs or {source.key: source.digest},
         parts=spec.parts(),
         provenance={"created": made.isoformat(), **versions()},

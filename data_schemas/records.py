@@ -26,6 +26,19 @@ class SelectedImage(Record):
     captions: list[str]
 
 
+class AnsweredQuestion(Record):
+    """A sample that a stage has put through its model.
+
+    Attributes:
+        key: The sample's.
+        question: Digest of all in its input's row that decides what the model gives, so that
+            another run finds the answer: the row of the stage's table, or none, if it was left out.
+    """
+
+    key: str
+    question: str
+
+
 class RankedImage(Record):
     """An image with the caption that fits it best, and the score of every candidate."""
 
@@ -132,6 +145,12 @@ IMAGE_FIELDS = [
 _SIZE = [pa.field("width", pa.int32()), pa.field("height", pa.int32())]
 
 SELECTED_SCHEMA = pa.schema([*IMAGE_FIELDS, pa.field("captions", pa.list_(pa.string()))])
+QUESTION_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+    ]
+)
 RANKED_SCHEMA = pa.schema(
     [
         *IMAGE_FIELDS,

@@ -1,19 +1,22 @@
 """Rows that a partition takes over from earlier outputs of its stage."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from data_schemas.manifest import Manifest
 from tasks.spec import Spec
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.earlier_rows import (
     TakenRows,
+    digest_questions,
     earlier_outputs,
-    find_rows,
+    find_answers,
     has_settings,
-    read_questions,
+    read_columns,
+    read_stored_columns,
     take_rows,
 )
+from tokencompose_core.store.map_in_threads import map_in_threads
 from tokencompose_core.store.tables import RecordType
 
 
@@ -34,10 +37,11 @@ def point_to_earlier(
     outputs = outputs_of_settings(store, specs) if missing else []
     if not outputs:
         return list(specs)
-    wanted = {spec.key: questions_of(store, spec) for spec in missing}
-    found = find_in(store, specs[0], outputs, wanted)
+    questions = map_in_threads(lambda spec: questions_of(store, spec).values(), missing)
+    asked = {spec.key: set(own) for spec, own in zip(missing, questions, strict=True)}
+    found = find_answers(store, outputs, set().union(*asked.values()))
     return [
-        spec.model_copy(update={"earlier": _most_first(wanted.get(spec.key, {}), found)})
+        spec.model_copy(update={"earlier": _most_first(asked.get(spec.key, ()), found)})
         for spec in specs
     ]
 
@@ -57,39 +61,27 @@ def outputs_of_settings(store: Store, specs: Sequence[Spec]) -> list[Manifest]:
 
 
 def questions_of(store: Store, spec: Spec) -> dict[str, str]:
-    """What decides each row of a spec's output, by sample key."""
+    """What decides each row of a spec's output, by sample key; nothing if its input is gone."""
     (source,) = spec.stored_inputs
     assert spec.row_table is not None
-    return read_questions(store, source.key, source.name, spec.row_table)
-
-
-def find_in(
-    store: Store,
-    spec: Spec,
-    outputs: Sequence[Manifest],
-    wanted: Mapping[str, Mapping[str, str]],
-) -> dict[str, str]:
-    """Which of the outputs holds each sample's row; a sample is in one partition alone.
-
-    Args:
-        store: Where they lie.
-        spec: One of the stage.
-        outputs: The outputs.
-        wanted: What decides the rows of each partition.
-    """
-    assert spec.row_table is not None
-    every = {sample: asked for own in wanted.values() for sample, asked in own.items()}
-    return find_rows(store, spec.row_table, outputs, every)
+    columns = spec.row_table.decided_by
+    return digest_questions(read_stored_columns(store, source.key, source.name, columns))
 
 
 def take_earlier_rows(
     store: Store, spec: Spec, record_type: type[RecordType]
 ) -> TakenRows[RecordType]:
-    """Read what earlier outputs hold of a spec's rows, as they are by now."""
-    if not spec.earlier or spec.row_table is None:
-        return TakenRows()
-    wanted = questions_of(store, spec)
-    return take_rows(store, spec.row_table, spec.earlier, wanted, _suits(spec), record_type)
+    """Read what earlier outputs hold of a spec's rows, as they are by now.
+
+    Raises:
+        FileNotFoundError: If the spec's input is gone or damaged.
+        StoreError: If the store cannot be read.
+    """
+    (source,) = spec.stored_inputs
+    assert spec.row_table is not None
+    with source.path(store).open("rb") as file:
+        questions = digest_questions(read_columns(file, spec.row_table.decided_by))
+    return take_rows(store, spec.row_table, spec.earlier, questions, _suits(spec), record_type)
 
 
 def _suits(spec: Spec) -> Callable[[Manifest], bool]:
@@ -97,6 +89,6 @@ def _suits(spec: Spec) -> Callable[[Manifest], bool]:
     return lambda manifest: has_settings(manifest, parts, digests)
 
 
-def _most_first(wanted: Mapping[str, str], found: Mapping[str, str]) -> tuple[str, ...]:
-    counts = Counter(found[sample] for sample in wanted if sample in found)
+def _most_first(asked: Iterable[str], found: Mapping[str, str]) -> tuple[str, ...]:
+    counts = Counter(found[question] for question in asked if question in found)
     return tuple(key for key, _ in counts.most_common())

@@ -86,7 +86,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
     """Find a mask of every noun phrase with Grounding DINO and SAM-HQ.
 
     Reads: a partition of parsed captions, and their images.
-    Writes: `grounded.parquet` and a contact sheet.
+    Writes: `grounded.parquet`, `questions.parquet` and a contact sheet.
     Rejects: phrases without a box; captions of which no phrase has one.
     """
 
@@ -102,7 +102,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         parsed = read_table(spec.parsed.path(store), ParsedCaption)
         taken = take_earlier_rows(store, spec, GroundedCaption)
         found = {key: row.phrases for key, row in taken.rows.items()}
-        new = [row for row in parsed if row.key not in found]
+        new = [row for row in parsed if row.key not in taken]
         if new:
             with Progress(spec.title, len(new), "images") as progress:
                 for index, phrases in ground_phrases(
@@ -126,12 +126,16 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         grounded: list[GroundedCaption] = []
         rejections: list[Rejection] = []
         for row in parsed:
+            if row.key in taken.left_out:
+                rejections += taken.rejections[row.key]
+                continue
             caption = GroundedCaption(**row.model_dump(exclude={"phrases"}), phrases=found[row.key])
             lost = _rejections(caption)
             rejections += lost
             if all(r.reason != RejectionReason.NO_BOX for r in lost):
                 grounded.append(caption)
         write_table(folder / GROUNDED_NAME, grounded, GROUNDED_SCHEMA)
+        taken.write_questions(folder, {row.key for row in parsed})
         shown = grounded[:SHEET_IMAGES]
         draw_mask_sheet(
             (open_image(Path(spec.images_dir) / c.image_path) for c in shown),

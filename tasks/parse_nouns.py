@@ -85,7 +85,7 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
     """Find the noun phrases of every caption with flair.
 
     Reads: a partition of ranked captions.
-    Writes: `parsed.parquet`.
+    Writes: `parsed.parquet` and `questions.parquet`.
     Rejects: phrases on the stop list; captions without a noun, or without one that is left.
     """
 
@@ -95,7 +95,7 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
 
         ranked = read_table(spec.ranked.path(store), RankedImage)
         taken = take_earlier_rows(store, spec, ParsedCaption)
-        new = [row for row in ranked if row.key not in taken.rows]
+        new = [row for row in ranked if row.key not in taken]
         model = spec.settings.model
         found = (
             find_noun_phrases(
@@ -110,9 +110,11 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
         phrases_of = {row.key: phrases for row, phrases in zip(new, found, strict=True)}
         parsed, rejections = [], []
         for row in ranked:
-            if row.key in taken.rows:
+            if row.key in taken:
+                rejections += taken.rejections[row.key]
+                if row.key in taken.left_out:
+                    continue
                 kept = taken.rows[row.key].phrases
-                rejections += [lost for lost in taken.rejections if lost.key == row.key]
             else:
                 phrases = phrases_of[row.key]
                 kept = [p for p in phrases if not is_stopped(p.text, spec.settings.stop_nouns)]
@@ -127,6 +129,7 @@ def parse_partition(spec: ParseSpec) -> Manifest | State:
             else:
                 rejections.append(_rejection(row.key, RejectionReason.NO_NOUN, row.caption))
         write_table(folder / PARSED_NAME, parsed, PARSED_SCHEMA)
+        taken.write_questions(folder, {row.key for row in ranked})
         return {
             "num_in": len(ranked),
             "num_out": len(parsed),

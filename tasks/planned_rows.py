@@ -1,12 +1,37 @@
 """Which rows of planned outputs need no model."""
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from tasks.earlier_rows import find_in, outputs_of_settings, questions_of
-from tasks.spec import Spec
+from tasks.earlier_rows import outputs_of_settings
+from tasks.spec import Input, Spec
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.earlier_rows import read_questions
+from tokencompose_core.store.earlier_rows import (
+    digest_questions,
+    find_answers,
+    read_answered,
+    read_stored_columns,
+)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """An output that is not there yet.
+
+    Attributes:
+        source: What it is made from.
+        table: Its table's file.
+        questions: What decides each row, as far as the input is known, by sample key.
+        holders: Which earlier output answers a question.
+        known_left_out: Samples of the input's own input that are known not to get so far.
+    """
+
+    source: Input
+    table: str
+    questions: dict[str, str]
+    holders: dict[str, str]
+    known_left_out: int
 
 
 class PlannedRows:
@@ -20,8 +45,7 @@ class PlannedRows:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._table: dict[str, str] = {}
-        self._holders: dict[str, dict[str, str]] = {}
+        self._planned: dict[str, _Planned] = {}
 
     def find(self, missing: Sequence[Spec], specs: Sequence[Spec]) -> set[str]:
         """Look for the rows of a stage's missing outputs.
@@ -37,26 +61,64 @@ class PlannedRows:
         if table is None:
             return set()
         outputs = outputs_of_settings(self.store, specs)
-        wanted = {spec.key: self._questions(spec) for spec in missing} if outputs else {}
-        found = find_in(self.store, missing[0], outputs, wanted)
+        asked: dict[str, dict[str, str]] = {}
+        left_out: dict[str, int] = {}
+        for spec in missing if outputs else ():
+            (source,) = spec.stored_inputs
+            rows, lost = self._rows(source, table.decided_by)
+            asked[spec.key], left_out[spec.key] = digest_questions(rows), len(lost)
+        every = {question for own in asked.values() for question in own.values()}
+        found = find_answers(self.store, outputs, every)
         for spec in missing:
-            self._table[spec.key] = table.name
-            own = wanted.get(spec.key, {})
-            self._holders[spec.key] = {s: found[s] for s in own if s in found}
-        return set(found)
+            (source,) = spec.stored_inputs
+            own = asked.get(spec.key, {})
+            before = self._planned.get(source.key)
+            self._planned[spec.key] = _Planned(
+                source=source,
+                table=table.name,
+                questions=own,
+                holders={q: found[q] for q in own.values() if q in found},
+                known_left_out=left_out.get(spec.key, 0)
+                + (before.known_left_out if before is not None else 0),
+            )
+        return {sample for own in asked.values() for sample, q in own.items() if q in found}
 
     def count(self, key: str) -> int:
-        """How many rows of a planned output are found."""
-        return len(self._holders.get(key, {}))
+        """How many samples of a planned output's first input will go through no model for it."""
+        planned = self._planned.get(key)
+        if planned is None:
+            return 0
+        found = sum(question in planned.holders for question in planned.questions.values())
+        return found + planned.known_left_out
 
-    def _questions(self, spec: Spec) -> dict[str, str]:
-        (source,) = spec.stored_inputs
-        if source.key not in self._holders:
-            return questions_of(self.store, spec)
-        assert spec.row_table is not None
-        holders = self._holders[source.key]
-        known: dict[str, str] = {}
-        for key in Counter(holders.values()):
-            rows = read_questions(self.store, key, self._table[source.key], spec.row_table)
-            known |= {sample: row for sample, row in rows.items() if holders.get(sample) == key}
-        return known
+    def _rows(
+        self, source: Input, columns: Sequence[str], *, all_or_nothing: bool = True
+    ) -> tuple[dict[str, dict[str, Any]], set[str]]:
+        """Columns of a table that is stored, or as far as it is known, and who is left out of it.
+
+        A row that is taken over keeps what the stage's model gave, and passes on what its input has
+        by now.
+        """
+        planned = self._planned.get(source.key)
+        if planned is None:
+            rows = read_stored_columns(
+                self.store, source.key, source.name, columns, all_or_nothing=all_or_nothing
+            )
+            return rows, set()
+        passed_on, _ = self._rows(planned.source, columns, all_or_nothing=False)
+        known: dict[str, dict[str, Any]] = {}
+        left_out: set[str] = set()
+        for key in dict.fromkeys(planned.holders.values()):
+            sample_then = read_answered(self.store, key)
+            rows = read_stored_columns(
+                self.store, key, planned.table, columns, all_or_nothing=all_or_nothing
+            )
+            for sample, question in planned.questions.items():
+                if planned.holders.get(question) != key or question not in sample_then:
+                    continue
+                row = rows.get(sample_then[question])
+                if row is None:
+                    left_out.add(sample)
+                else:
+                    known[sample] = row | passed_on.get(sample, {})
+        return known, left_out

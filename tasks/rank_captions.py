@@ -60,7 +60,7 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
     """Score every caption of every image with CLIP and choose the best.
 
     Reads: a partition of selected images.
-    Writes: `ranked.parquet`, with the scores of all candidates.
+    Writes: `ranked.parquet`, with the scores of all candidates, and `questions.parquet`.
     Rejects: images that cannot be decoded.
     """
 
@@ -72,7 +72,9 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
         selected = read_table(spec.selected.path(store), SelectedImage)
         taken = take_earlier_rows(store, spec, RankedImage)
         ranked = {
-            row.key: taken.rows[row.key].model_copy(update={"image_path": row.image_path})
+            row.key: taken.rows[row.key].model_copy(
+                update={"key": row.key, "image_path": row.image_path}
+            )
             for row in selected
             if row.key in taken.rows
         }
@@ -118,6 +120,8 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
         )
         in_order = [ranked[row.key] for row in selected if row.key in ranked]
         write_table(folder / RANKED_NAME, in_order, RANKED_SCHEMA)
+        # An image that cannot be decoded is tried again: its file may have been read amiss.
+        taken.write_questions(folder, ranked.keys())
         return {
             "num_in": len(selected),
             "num_out": len(ranked),

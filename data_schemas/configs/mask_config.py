@@ -72,7 +72,7 @@ class MaskConfig(Settings):
     min_precision_iou: Annotated[
         Share,
         Field(
-            description="With less than float32: the stage fails if the first batch's masks have a"
+            description="With less than float32: the stage fails if the first masks have a"
             " lower mean IoU with those in float32."
         ),
     ]

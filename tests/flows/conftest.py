@@ -70,10 +70,10 @@ class DrawnSet:
         item.image.save(self.folder / name, quality=92)
         self.rows.append({"img_path": name, "caption": [item.sentence.text, item.wrong.text]})
 
-    def spread(self, num_new: int, suffix: str = "a") -> None:
+    def spread(self, num_new: int, suffix: str = "a", seed: int = 42) -> None:
         """Put other scenes evenly among those of the set, as in a sorted folder that grows."""
         step = NUM_ROWS // num_new
-        for number, item in enumerate(draw_held_out(num_new, seed=42)):
+        for number, item in enumerate(draw_held_out(num_new, seed=seed)):
             self.add(number * step + step // 2, item, suffix)
         self.rows.sort(key=lambda row: row["img_path"])
 

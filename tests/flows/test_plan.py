@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import shutil
 from typing import Any
 
 import pytest
+from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
@@ -153,6 +155,31 @@ def test_nouns_that_are_not_known_count_as_new_ones(drawn: DrawnSet):
     check_plan(planned)
     bounds = [images(planned)[stage] for stage in ("rank", "parse", "mask")]
     assert bounds == [2, NUM_ROWS + 2, NUM_ROWS + 2]
+
+
+def test_replaced_images_are_counted_after_a_run_that_ranked_them(drawn: DrawnSet):
+    """Nouns are taken over with what is said of the images now."""
+    for number, item in enumerate(draw_held_out(3, seed=43)):
+        path = drawn.folder / f"{17 + number:03d}.jpg"
+        item.image.resize(Image.open(path).size).save(path, quality=92)
+        drawn.rows[17 + number]["caption"] = drawn.rows[17 + number]["caption"][:1]
+    config = drawn.config()
+    before = {key for stage in ("parse", "mask") for key in drawn.manifests(stage)}
+    run_flow(curate, config)
+    for stage in ("parse", "mask"):
+        for key in drawn.manifests(stage).keys() - before:
+            shutil.rmtree(drawn.store_dir / key)
+    planned, computed = run_flow(plan, config), run_flow(curate, config)
+    assert [images(planned)[stage] for stage in STAGES[:3]] == [0, 0, 3]
+    assert [computed.calls[name] for name in ("clip", "tagger", "grounding_dino")] == [0, 0, 3]
+
+
+def test_what_was_left_out_is_not_counted(drawn: DrawnSet):
+    drawn.rows[16]["caption"] = ["Very nice."]
+    run_flow(curate, drawn.config())
+    drawn.spread(2)
+    planned = plan_and_run(drawn.config())
+    assert [images(planned)[stage] for stage in STAGES[:3]] == [2, 2, 2]
 
 
 def test_caption_that_is_not_chosen_costs_less_than_planned(drawn: DrawnSet):

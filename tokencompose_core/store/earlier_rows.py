@@ -1,23 +1,27 @@
-"""Rows of earlier outputs of a stage, for the same samples and settings."""
+"""Rows of earlier outputs of a stage that answer what is asked again, with the same settings."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from pathlib import Path
+from typing import Any, BinaryIO, Generic
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from data_schemas.manifest import Manifest
+from data_schemas.records import QUESTION_SCHEMA, AnsweredQuestion
 from data_schemas.rejections import Rejection
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.explain import settings_of
 from tokencompose_core.store.history import History
 from tokencompose_core.store.keys import canonical_json, text_digest
-from tokencompose_core.store.left_out import read_left_out
 from tokencompose_core.store.map_in_threads import map_in_threads
-from tokencompose_core.store.store_error import StoreError, explain_failures
-from tokencompose_core.store.tables import RecordType, read_rows_of
+from tokencompose_core.store.rejections import REJECTIONS_NAME
+from tokencompose_core.store.store_error import explain_failures
+from tokencompose_core.store.tables import RecordType, read_rows_of, read_table, write_table
+
+QUESTIONS_NAME = "questions.parquet"
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,9 @@ class RowTable:
 
     Attributes:
         name: Its file in an output of the stage.
-        decided_by: The columns that the stage reads, by their paths in Parquet: all that decides a
-            row, beside settings. The input has them, and the output repeats them.
+        decided_by: The columns of the input that decide a row, by their paths in Parquet: all that
+            the stage's model sees, beside settings. Neither key nor path of the image is among
+            them, so a sample that is called otherwise by now is the same.
     """
 
     name: str
@@ -36,51 +41,118 @@ class RowTable:
 
 @dataclass
 class TakenRows(Generic[RecordType]):
-    """What a task need not compute.
+    """What a task need not compute, by the keys of the samples that ask.
 
     Attributes:
-        rows: Rows of earlier outputs, by sample key.
-        sources: How many of them come from each earlier output, by its key.
-        rejections: What the earlier outputs left out of these samples.
+        questions: What decides each row, of all samples of the task.
+        rows: Rows of earlier outputs; their own keys and paths are those of the samples then.
+        left_out: Samples of which earlier outputs have no row.
+        rejections: What earlier outputs left out of these samples.
+        sources: How many samples were looked up in each earlier output, by its key.
     """
 
+    questions: dict[str, str] = field(default_factory=dict)
     rows: dict[str, RecordType] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
+    rejections: dict[str, list[Rejection]] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
-    rejections: list[Rejection] = field(default_factory=list)
+
+    def __contains__(self, sample: str) -> bool:
+        return sample in self.rows or sample in self.left_out
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the manifest says about it; nothing, if all was computed."""
         if not self.sources:
             return {}
-        return {"rows_taken_over": len(self.rows), "taken_over_from": self.sources}
+        return {"rows_taken_over": sum(self.sources.values()), "taken_over_from": self.sources}
+
+    def write_questions(self, folder: Path, answered: Collection[str]) -> None:
+        """Write which questions an output answers, for runs to come.
+
+        Args:
+            folder: Folder of the output.
+            answered: Samples that went through the model, now or earlier.
+        """
+        rows = [
+            AnsweredQuestion(key=sample, question=question)
+            for sample, question in self.questions.items()
+            if sample in answered
+        ]
+        write_table(folder / QUESTIONS_NAME, rows, QUESTION_SCHEMA)
 
 
-def read_questions(store: Store, key: str, name: str, table: RowTable) -> dict[str, str]:
-    """What decides each row of a table, as a digest by sample key.
+def read_columns(
+    file: BinaryIO, columns: Sequence[str], *, all_or_nothing: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Some columns of a table of samples, by the samples' keys.
 
     Args:
-        store: Where the table lies; only the columns in question are read.
-        key: The output that holds it, of the stage or of the one before.
+        file: The open Parquet file; no other column is read.
+        columns: By their paths in Parquet.
+        all_or_nothing: Whether a table that lacks one of them gives no row.
+    """
+    table = pq.ParquetFile(file)
+    there = {table.schema.column(number).path for number in range(len(table.schema))}
+    # What a file lacks, Parquet passes over: rows would seem equal that are not.
+    if "key" not in there or (all_or_nothing and not there.issuperset(columns)):
+        return {}
+    rows = table.read(columns=["key", *columns]).to_pylist()
+    return {row.pop("key"): row for row in rows}
+
+
+def read_stored_columns(
+    store: Store, key: str, name: str, columns: Sequence[str], *, all_or_nothing: bool = True
+) -> dict[str, dict[str, Any]]:
+    """The same of a file in the store, which is not copied for that.
+
+    Args:
+        store: The store.
+        key: The output that holds it.
         name: Its file.
-        table: Which columns.
+        columns: As for `read_columns`.
+        all_or_nothing: The same.
 
     Returns:
-        Nothing if the file is gone, cannot be read, or lacks a column.
+        Nothing if the file is gone or damaged.
+
+    Raises:
+        StoreError: If the store cannot be read.
     """
-    columns = ["key", *table.decided_by]
     with explain_failures(store.url, "read"):
         try:
-            with store.filesystem.open(f"{store.root}/{key}/{name}", "rb") as stream:
-                file = pq.ParquetFile(stream)
-                paths = {file.schema.column(number).path for number in range(len(file.schema))}
-                # What a file lacks, Parquet passes over: rows would seem equal that are not.
-                if not paths.issuperset(columns):
-                    return {}
-                rows = file.read(columns=columns).to_pylist()
-        except (OSError, pa.ArrowException):
+            with store.filesystem.open(f"{store.root}/{key}/{name}", "rb") as file:
+                return read_columns(file, columns, all_or_nothing=all_or_nothing)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            if not _is_of_the_file(error):
+                raise
             return {}
-    return {row.pop("key"): text_digest(canonical_json(row)) for row in rows}
+
+
+def digest_questions(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What stands for each sample's question, from the columns that decide its row."""
+    return {sample: text_digest(canonical_json(row)) for sample, row in rows.items()}
+
+
+def read_answered(store: Store, key: str) -> dict[str, str]:
+    """Which sample of an output asked each question that it answers.
+
+    Returns:
+        Nothing if the file is gone or damaged.
+
+    Raises:
+        StoreError: If the store cannot be read.
+    """
+    with explain_failures(store.url, "read"):
+        try:
+            content = store.filesystem.cat_file(f"{store.root}/{key}/{QUESTIONS_NAME}")
+            table = pq.read_table(pa.BufferReader(content), schema=QUESTION_SCHEMA)
+            columns = table["question"].to_pylist(), table["key"].to_pylist()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            if not _is_of_the_file(error):
+                raise
+            return {}
+    return dict(zip(*columns, strict=True))
 
 
 def has_settings(manifest: Manifest, parts: Mapping[str, Any], digests: Iterable[str]) -> bool:
@@ -112,36 +184,32 @@ def earlier_outputs(
     history = History(store, lambda key: key.startswith(prefix) and key not in own)
     with explain_failures(store.url, "read"):
         newest_first = reversed(history.manifests.values())
-    return [manifest for manifest in newest_first if suits(manifest)]
+    return [m for m in newest_first if QUESTIONS_NAME in m.names() and suits(m)]
 
 
-def find_rows(
-    store: Store, table: RowTable, outputs: Sequence[Manifest], wanted: Mapping[str, str]
-) -> dict[str, str]:
-    """Which output holds the row of each sample.
+def find_answers(store: Store, outputs: Sequence[Manifest], asked: Iterable[str]) -> dict[str, str]:
+    """Which output answers each question.
 
-    Each output is read once, so the cost is linear in the rows of all of them.
+    Of each output one small file is read, once, so the cost is linear in the rows of all of them.
 
     Args:
         store: Where they lie.
-        table: The table of their stage.
-        outputs: Where to look; of several that hold a row the first counts.
-        wanted: What decides each sample's row, see `read_questions`.
+        outputs: Where to look; of several that answer a question the first counts.
+        asked: The questions.
 
     Returns:
-        Keys of outputs by those of samples, without samples that no output holds.
+        Keys of outputs by questions, without questions that no output answers.
     """
-    left = dict(wanted)
+    left = set(asked)
     found: dict[str, str] = {}
 
-    def read(manifest: Manifest) -> tuple[str, dict[str, str]]:
-        return manifest.key, read_questions(store, manifest.key, table.name, table)
+    def read(manifest: Manifest) -> tuple[str, Collection[str]]:
+        return manifest.key, read_answered(store, manifest.key).keys()
 
-    for key, questions in map_in_threads(read, outputs):
-        for sample, question in questions.items():
-            if left.get(sample) == question:
-                found[sample] = key
-                del left[sample]
+    for key, answered in map_in_threads(read, outputs):
+        here = left.intersection(answered)
+        found |= dict.fromkeys(here, key)
+        left -= here
         if not left:
             break
     return found
@@ -151,43 +219,79 @@ def take_rows(
     store: Store,
     table: RowTable,
     keys: Iterable[str],
-    wanted: Mapping[str, str],
+    questions: Mapping[str, str],
     suits: Callable[[Manifest], bool],
     record_type: type[RecordType],
 ) -> TakenRows[RecordType]:
-    """Read the rows of samples from earlier outputs.
+    """Read what earlier outputs say to the questions of samples.
 
-    An output that is gone or damaged by now is passed over.
+    An output that is gone or damaged by now is passed over. Only the files that are read are looked
+    at for damage, and those to the last byte.
 
     Args:
         store: Where they lie.
         table: The table of their stage.
         keys: The outputs.
-        wanted: What decides each sample's row, see `read_questions`.
+        questions: Of the samples, see `digest_questions`.
         suits: Whether an output was made with the same settings.
         record_type: Of the rows.
+
+    Raises:
+        StoreError: If the store cannot be read.
     """
-    taken: TakenRows[RecordType] = TakenRows()
+    taken: TakenRows[RecordType] = TakenRows(dict(questions))
+    left = dict(questions)
     for key in keys:
-        manifest = store.find(key)
-        if manifest is None or table.name not in manifest.names() or not suits(manifest):
+        manifest = store.find(key, "size")
+        if manifest is None or not suits(manifest):
             continue
-        questions = read_questions(store, key, table.name, table)
-        same = {
-            sample
-            for sample, question in wanted.items()
-            if sample not in taken.rows and questions.get(sample) == question
-        }
+        paths = _undamaged(store, manifest, (QUESTIONS_NAME, table.name, REJECTIONS_NAME))
+        if paths is None:
+            continue
+        questions_path, table_path, rejections_path = paths
+        asked = {row.question: row.key for row in read_table(questions_path, AnsweredQuestion)}
+        then = {sample: asked[q] for sample, q in left.items() if q in asked}
         try:
-            found = read_rows_of(store.path(manifest, table.name), same)
+            found = read_rows_of(table_path, set(then.values()))
             rows = {row["key"]: record_type.model_validate(row) for row in found}
-            lost = read_left_out(store, [manifest])
-        except StoreError:
-            raise
-        except (OSError, pa.ArrowException, ValidationError):
+        except ValidationError:  # an earlier release wrote other rows
             continue
-        taken.rows |= rows
-        if rows:
-            taken.sources[key] = len(rows)
-        taken.rejections += [rejection for rejection in lost if rejection.key in rows]
+        lost: dict[str, list[Rejection]] = {}
+        for rejection in read_table(rejections_path, Rejection) if manifest.rejected else ():
+            lost.setdefault(rejection.key, []).append(rejection)
+        for sample, sample_then in then.items():
+            if sample_then in rows:
+                taken.rows[sample] = rows[sample_then]
+            else:
+                taken.left_out.add(sample)
+            taken.rejections[sample] = [
+                rejection.model_copy(update={"key": sample})
+                for rejection in lost.get(sample_then, ())
+            ]
+            del left[sample]
+        if then:
+            taken.sources[key] = len(then)
     return taken
+
+
+def _undamaged(store: Store, manifest: Manifest, names: Sequence[str]) -> list[Path] | None:
+    """Local paths of some files of an output, or None if one is not as the manifest says."""
+    paths = []
+    for name in names:
+        if name not in manifest.names():
+            return None
+        path = store.file(manifest.key, name, manifest.file(name).sha256)
+        if path is None:
+            return None
+        paths.append(path)
+    return paths
+
+
+def _is_of_the_file(error: Exception) -> bool:
+    """Whether a file is gone, or no table, and nothing is wrong with the store.
+
+    For a damaged file, Arrow raises an `OSError` too, but without a number.
+    """
+    return not isinstance(error, OSError) or (
+        isinstance(error, FileNotFoundError) or (type(error) is OSError and error.errno is None)
+    )

@@ -61,10 +61,31 @@ def test_mean_overlap_counts_masks_that_one_precision_lacks():
     assert check.is_due
     check.compare(found, exact, [(10, 4)] * 2)
     assert check.iou == pytest.approx((5 / 8 + 0) / 2)
-    assert not check.is_due
-    strict = PrecisionCheck("bfloat16", 0.4)
-    with pytest.raises(ValueError, match=r"mask\.precision: 2 masks .* IoU of 0\.3125 .* = 0\.4"):
+    assert check.is_due
+    strict = PrecisionCheck("bfloat16", 0.4, least_masks=2)
+    with pytest.raises(ValueError, match=r"the first 2 masks .* IoU of 0\.3125 with .* = 0\.4"):
         strict.compare(found, exact, [(10, 4)] * 2)
+
+
+def test_batches_are_compared_until_there_are_enough_masks():
+    check = PrecisionCheck("bfloat16", 0.9, least_masks=3)
+    same = [[phrase(rectangle(5)), phrase(rectangle(2))]]
+    for due in (True, False):
+        check.compare(same, same, [(10, 4)])
+        assert check.is_due is due
+    assert (check.iou, len(check.overlaps)) == (1.0, 4)
+
+
+def test_single_mask_that_is_lost_among_few_stops_nothing_and_two_do():
+    """As in a partition of which all but one row are known: its first batch is one image."""
+    lost, found = [[phrase(rectangle(0))]], [[phrase(rectangle(3))]]
+    check = PrecisionCheck("bfloat16", 0.95)
+    check.compare(lost, found, [(10, 4)])
+    assert check.iou == 0.0
+    with pytest.raises(
+        ValueError, match=r"first 2 .* IoU of 0\.0000 \(0\.9000 with 18 equal ones\)"
+    ):
+        check.compare(found, lost, [(10, 4)])
 
 
 def test_batch_without_masks_leaves_the_check_due():
@@ -76,7 +97,7 @@ def test_batch_without_masks_leaves_the_check_due():
 
 
 def test_masks_in_bfloat16_are_close_to_those_in_float32(models, held_out):
-    check = PrecisionCheck("bfloat16", 0.95)
+    check = PrecisionCheck("bfloat16", 0.95, least_masks=1)
     found, exact = ground(models, held_out, check), ground(models, held_out)
     assert 0.95 < check.iou < 1.0
     # The first batch is measured as a slow loop over decoded masks would.
