@@ -15,7 +15,7 @@ from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.earlier_rows import take_earlier_rows
 from tasks.stage import PLANNER, STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
-from tokencompose_core.checkpoints.hub_access import is_offline, naming_field
+from tokencompose_core.checkpoints.hub_access import is_offline, naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import identity, locate, require_unless_hub
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.earlier_rows import RowTable
@@ -56,20 +56,27 @@ class ParseSpec(Spec):
 
 
 def check_tagger(config: CurateConfig) -> None:
-    """Look whether the tagger is there, before any model is loaded; a hub is not asked.
+    """Look whether the tagger is there, before any model is loaded; in a plan no hub is asked.
 
     Raises:
-        FileNotFoundError: If its file or folder is missing, or it is one of a hub that may not be
-            asked and is not on this machine either.
+        FileNotFoundError: If its file or folder is missing, or it is one of a hub, is not on this
+            machine, and the hub does not give it or may not be asked.
     """
-    name = config.parse.model
+    name, file_name = config.parse.model, "pytorch_model.bin"
     with naming_field("parse.model", name):
-        is_of_a_hub = require_unless_hub(name, "pytorch_model.bin") is None
-        # A plan does not import flair, which alone knows where it keeps its models.
-        if is_of_a_hub and is_offline() and PLANNER.get() is None:
-            from tokencompose_core.nouns.tagger import find_tagger
+        is_of_a_hub = require_unless_hub(name, file_name) is None
+    # A plan does not import flair, which alone knows where it keeps its models.
+    if not is_of_a_hub or PLANNER.get() is not None:
+        return
+    from tokencompose_core.nouns.tagger import cache_dir_of, find_tagger
 
+    if is_offline():
+        with naming_field("parse.model", name):
             find_tagger(name)
+    elif "/" in name:  # others are flair's own names
+        repo, _, revision = name.partition("@")
+        cache_dir = cache_dir_of(name)
+        require_in_reach("parse.model", repo, file_name, revision, cache_dir=cache_dir)
 
 
 @lru_cache(maxsize=1)

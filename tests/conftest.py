@@ -44,11 +44,12 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture
-def hub_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with another profile than `pocket`; nothing on a hub is there in tests."""
-    from huggingface_hub import constants
+def hub_may_be_asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """As with another profile than `pocket`; it is not the real one. Gives its address."""
+    from tests.fake_hub import asking_fake_hub
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with asking_fake_hub(monkeypatch) as url:
+        yield url
 
 
 @pytest.fixture

@@ -196,6 +196,8 @@ def test_text_encoder_is_looked_for_before_anything_runs(tmp_path, hub_may_be_as
 
     check("bert-base-uncased")
     check("google-bert/bert-base-uncased")
+    with pytest.raises(FileNotFoundError, match=r"^mask\.text_encoder: 'nobody/bert' .* the name"):
+        check("nobody/bert")
     check("pocket:grounding_dino/bert")
     with pytest.raises(FileNotFoundError, match=r"no bert at .*check the name in the config"):
         check(str(tmp_path / "bert"))

@@ -107,6 +107,18 @@ def test_tagger_of_a_hub_is_refused_where_none_is_asked(tmp_path, monkeypatch, n
         check_tagger(CurateConfig.load(parse={"model": name}))
 
 
+def test_tagger_that_a_hub_does_not_have_is_refused(tmp_path, monkeypatch, hub_may_be_asked):
+    monkeypatch.setattr("flair.cache_root", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^parse\.model: 'flair/pos-inglish' is not on"):
+        check_tagger(CurateConfig.load(parse={"model": "flair/pos-inglish"}))
+    # flair keeps what it fetched in a place of its own.
+    kept = tmp_path / "models/pos-inglish/models--flair--pos-inglish"
+    for name, text in (("refs/main", "abc"), ("snapshots/abc/pytorch_model.bin", "")):
+        (kept / name).parent.mkdir(parents=True)
+        (kept / name).write_text(text)
+    check_tagger(CurateConfig.load(parse={"model": "flair/pos-inglish"}))
+
+
 def test_tagger_that_is_there_or_may_be_on_a_hub_is_taken(tmp_path, hub_may_be_asked):
     for name in ("pos", "flair/pos-english", "flair/pos-english@main", "pocket:tagger"):
         check_tagger(CurateConfig.load(parse={"model": name}))

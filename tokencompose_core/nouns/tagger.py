@@ -49,6 +49,11 @@ def find_tagger(name: str) -> Path:
     return Path(SequenceTagger._fetch_model(name))
 
 
+def cache_dir_of(name: str) -> Path:
+    """Where flair keeps a tagger of the hub, as huggingface_hub's cache: a folder for each."""
+    return Path(flair.cache_root) / "models" / name.partition("@")[0].partition("/")[2]
+
+
 def find_noun_phrases(
     tagger: SequenceTagger,
     captions: Sequence[str],
