@@ -28,14 +28,13 @@ def save_checkpoint(
 
     Returns:
         The file.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk; nothing of it is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"checkpoint-{step:08d}.pt"
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    _write(path, state)
     paths = _newest_first(folder)
     old = [one for one in paths if _step(one) <= step - noticed_after]
     between = [one for one in paths if _step(one) > step - noticed_after]
@@ -44,6 +43,24 @@ def save_checkpoint(
         if one not in kept:
             one.unlink()
     return path
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        # Opened here: of a path torch says that something went wrong, but not what.
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except RuntimeError as error:
+        reason = error.__cause__ or error.__context__
+        if isinstance(reason, OSError):
+            raise OSError(reason.errno, reason.strerror, str(partial)) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def remove_checkpoints_after(folder: Path, step: int) -> None:

@@ -1,5 +1,7 @@
+import errno
 import multiprocessing
 import random
+import resource
 import signal
 import time
 import zipfile
@@ -150,6 +152,24 @@ def test_changed_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path, caplog, part
         caplog.clear()
         assert load_newest_checkpoint(tmp_path)["step"] == 1, offset
         assert "checkpoint-00000002.pt cannot be read" in caplog.text
+
+
+@pytest.fixture
+def small_files():
+    """No file may become larger than a few pages, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_checkpoint_that_does_not_fit_says_why_and_leaves_nothing(tmp_path):
+    save_checkpoint(tmp_path, 1, {"step": 1})
+    with pytest.raises(OSError, match="File too large") as failure:
+        save_checkpoint(tmp_path, 2, {"step": 2, "weights": torch.zeros(1 << 16)})
+    assert failure.value.errno == errno.EFBIG
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.pt"]
 
 
 def test_checkpoint_of_other_settings_is_refused(tmp_path, encoded):
