@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from tokencompose_core.store.open_image import is_fault_of_machine
+
 _LOG = logging.getLogger(__name__)
 _KEPT = 2
 
@@ -71,26 +73,52 @@ def remove_checkpoints_after(folder: Path, step: int) -> None:
 
 
 def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that can be read, or None.
+    """The state of the newest checkpoint that can be read; None if there is no checkpoint.
 
-    One that cannot be read is named in the log and passed over.
+    A damaged one is named in the log and passed over.
+
+    Raises:
+        ValueError: If there are checkpoints, and all are damaged.
+        OSError: If the machine cannot read one.
     """
-    for path in _newest_first(folder):
-        try:
-            _check_sums(path)
-            # Mapped, so that what is copied to its place is in memory once.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # a byte that changed may be taken for anything
-            _LOG.warning("%s cannot be read and is passed over: %s", path, str(error)[:200])
+    paths = _newest_first(folder)
+    for path in paths:
+        damage = _find_damage(path)
+        if not damage:
+            try:
+                # Mapped, so that what is copied to its place is in memory once.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError as error:  # torch's word for a mapping that failed
+                raise OSError(f"{path} is whole, but cannot be loaded: {error}") from error
+        _LOG.warning("%s is damaged and is passed over: %s", path, damage)
+    if paths:
+        raise ValueError(
+            f"every checkpoint in {folder} is damaged; remove them, and the run begins anew"
+        )
     return None
 
 
-def _check_sums(path: Path) -> None:
-    """Compare every part of the file with its checksum, which `torch.load` does not look at."""
-    with zipfile.ZipFile(path) as parts:
-        damaged = parts.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} differs from its checksum")
+def _find_damage(path: Path) -> str:
+    """What is wrong with a file's content; "" if nothing is.
+
+    `torch.load` alone compares no checksums, and does not tell a damaged file from a machine that
+    cannot read it.
+
+    Raises:
+        OSError: If the machine cannot read it.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as parts:
+            damaged = parts.testzip()
+            if damaged is not None:
+                return f"{damaged} differs from its checksum"
+            file.seek(0)
+            torch.load(file, map_location="meta", weights_only=True)  # without its tensors
+    except Exception as error:  # a byte that changed may be taken for anything
+        if isinstance(error, MemoryError) or is_fault_of_machine(error):
+            raise
+        return f"{type(error).__name__}: {error}"[:200]
+    return ""
 
 
 def newest_step(folder: Path) -> int:

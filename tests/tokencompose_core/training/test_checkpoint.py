@@ -115,7 +115,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, encode
     seen = []
     resumed, _ = train(encoded, tmp_path / "b", on_step=lambda step, *_: seen.append(step))
     assert seen == [4, 5, 6]
-    assert "checkpoint-00000004.pt cannot be read" in caplog.text
+    assert "checkpoint-00000004.pt is damaged" in caplog.text
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
@@ -151,7 +151,33 @@ def test_changed_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path, caplog, part
         path.write_bytes(damaged)
         caplog.clear()
         assert load_newest_checkpoint(tmp_path)["step"] == 1, offset
-        assert "checkpoint-00000002.pt cannot be read" in caplog.text
+        assert "checkpoint-00000002.pt is damaged" in caplog.text
+
+
+def test_every_byte_of_a_checkpoints_directory_is_content(tmp_path):
+    """Damage that Python's reader does not notice, and torch does, is damage too."""
+    save_checkpoint(tmp_path, 1, {"step": 1})
+    path = save_checkpoint(tmp_path, 2, {"step": 2})
+    whole = path.read_bytes()
+    for offset in range(whole.index(b"PK\x01\x02"), len(whole)):
+        damaged = bytearray(whole)
+        damaged[offset] ^= 0x10
+        path.write_bytes(damaged)
+        assert load_newest_checkpoint(tmp_path)["step"] in (1, 2), offset
+
+
+def test_machine_that_cannot_read_a_checkpoint_is_no_damage(tmp_path):
+    save_checkpoint(tmp_path, 1, {"step": 1})
+    (tmp_path / "checkpoint-00000002.pt").mkdir()  # read as a disk that fails is
+    with pytest.raises(IsADirectoryError):
+        load_newest_checkpoint(tmp_path)
+
+
+def test_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, {"step": step}).write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=rf"every checkpoint in {tmp_path} is damaged; remove"):
+        load_newest_checkpoint(tmp_path)
 
 
 @pytest.fixture
