@@ -26,7 +26,7 @@ from tokencompose_core.evaluation.validation import (
 )
 from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.training.base_model import check_base_model
-from tokencompose_core.training.checkpoint import newest_step
+from tokencompose_core.training.checkpoint import set_damaged_aside
 from tokencompose_core.training.encode_shard import EncodedSamples, read_encoded, select_samples
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.order import held_out_keys
@@ -129,8 +129,9 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
     drawing = pipeline if accelerator.is_main_process else pipeline.unet
     drawing.to(accelerator.device)
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    start_step = set_damaged_aside(job.work_dir)
     # What an earlier run logged beyond its checkpoint is logged again.
-    next_step = newest_step(job.work_dir) + 1 if any(job.work_dir.iterdir()) else 0
+    next_step = start_step + 1 if any(job.work_dir.iterdir()) else 0
     accelerator.init_trackers(
         "tokencompose",
         config=_plain(config),
@@ -163,6 +164,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         _settings(config),
         accelerator=accelerator,
         checkpoint_dir=job.work_dir,
+        start_step=start_step,
         on_step=lambda step, num_steps, losses: on_step(step, losses),
         on_validation=validate,
     )

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, a few of them kept, a damaged one passed over."""
+"""Checkpoints: written whole or not at all, a few of them kept, a damaged one set aside."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ from tokencompose_core.store.open_image import is_fault_of_machine
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 2
+_DAMAGED = ".damaged"
 
 
 def save_checkpoint(
@@ -35,12 +36,12 @@ def save_checkpoint(
         OSError: If it cannot be written, as on a full disk; nothing of it is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"checkpoint-{step:08d}.pt"
+    path = _path(folder, step)
     _write(path, state)
     paths = _newest_first(folder)
     old = [one for one in paths if _step(one) <= step - noticed_after]
     between = [one for one in paths if _step(one) > step - noticed_after]
-    kept = {*paths[:_KEPT], *old[:1], *between[-1:]}
+    kept = {path, *paths[:_KEPT], *old[:1], *between[-1:]}
     for one in paths:
         if one not in kept:
             one.unlink()
@@ -66,36 +67,50 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 
 
 def remove_checkpoints_after(folder: Path, step: int) -> None:
-    """Remove the checkpoints of later steps, which are known to be bad."""
-    for path in _newest_first(folder):
+    """Remove the checkpoints of later steps, which are known to be bad, damaged ones too."""
+    for path in folder.glob("checkpoint-*"):
         if _step(path) > step:
             path.unlink(missing_ok=True)  # another process may have been faster
 
 
-def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that can be read; None if there is no checkpoint.
+def set_damaged_aside(folder: Path) -> int:
+    """Find the newest checkpoint that is whole.
 
-    A damaged one is named in the log and passed over.
+    Newer ones are damaged. They are named in the log and renamed, so that they count no longer as
+    checkpoints; of several processes only one may do this.
+
+    Returns:
+        Its step; 0 if there is no checkpoint.
 
     Raises:
         ValueError: If there are checkpoints, and all are damaged.
         OSError: If the machine cannot read one.
     """
-    paths = _newest_first(folder)
-    for path in paths:
+    for path in _newest_first(folder):
         damage = _find_damage(path)
         if not damage:
-            try:
-                # Mapped, so that what is copied to its place is in memory once.
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError as error:  # torch's word for a mapping that failed
-                raise OSError(f"{path} is whole, but cannot be loaded: {error}") from error
-        _LOG.warning("%s is damaged and is passed over: %s", path, damage)
-    if paths:
+            return _step(path)
+        aside = path.rename(path.with_name(f"{path.name}{_DAMAGED}"))
+        _LOG.warning("%s is damaged and passed over; it is now %s: %s", path, aside.name, damage)
+    if any(folder.glob(f"checkpoint-*{_DAMAGED}")):
         raise ValueError(
             f"every checkpoint in {folder} is damaged; remove them, and the run begins anew"
         )
-    return None
+    return 0
+
+
+def load_checkpoint(folder: Path, step: int) -> dict[str, Any]:
+    """The state that was saved at a step, in a file that is whole.
+
+    Raises:
+        OSError: If the machine cannot read it.
+    """
+    path = _path(folder, step)
+    try:
+        # Mapped, so that what is copied to its place is in memory once.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:  # torch's word for a mapping that failed
+        raise OSError(f"{path} is whole, but cannot be loaded: {error}") from error
 
 
 def _find_damage(path: Path) -> str:
@@ -122,12 +137,20 @@ def _find_damage(path: Path) -> str:
 
 
 def newest_step(folder: Path) -> int:
-    """Steps done when the newest checkpoint was written; 0 without any."""
-    return max(map(_step, _newest_first(folder)), default=0)
+    """Steps done when the newest checkpoint that is whole was written; 0 without any.
+
+    Raises:
+        OSError: If the machine cannot read one.
+    """
+    return next((_step(path) for path in _newest_first(folder) if not _find_damage(path)), 0)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"checkpoint-{step:08d}.pt"
 
 
 def _step(path: Path) -> int:
-    return int(path.stem.split("-")[1])
+    return int(path.name.split(".")[0].split("-")[1])
 
 
 def _newest_first(folder: Path) -> list[Path]:

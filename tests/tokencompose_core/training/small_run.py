@@ -7,6 +7,7 @@ from PIL import Image
 
 from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.shards.read_shard import GroundedSample
+from tokencompose_core.training.checkpoint import set_damaged_aside
 from tokencompose_core.training.encode_shard import encode_samples, map_sides
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.processes import make_accelerator
@@ -95,6 +96,7 @@ def train(encoded, tmp_path, settings=SETTINGS, unet=None, objective=None, **opt
         settings,
         accelerator=make_accelerator("cpu", settings.mixed_precision),
         checkpoint_dir=tmp_path / "run",
+        start_step=set_damaged_aside(tmp_path / "run"),
         **options,
     )
     return unet, history

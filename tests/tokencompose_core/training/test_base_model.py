@@ -168,6 +168,7 @@ def test_training_from_encoded_samples_equals_training_from_pixels(
         settings,
         accelerator=make_accelerator("cpu", "no"),
         checkpoint_dir=tmp_path / "run",
+        start_step=0,
     )
     train_from_pixels(plain, folder, noise_scheduler, settings)
     moved = [

@@ -12,10 +12,11 @@ import torch
 
 from tests.tokencompose_core.training.small_run import SETTINGS, train
 from tokencompose_core.training.checkpoint import (
-    load_newest_checkpoint,
+    load_checkpoint,
     newest_step,
     remove_checkpoints_after,
     save_checkpoint,
+    set_damaged_aside,
 )
 from tokencompose_core.training.encode_shard import read_encoded, write_encoded
 
@@ -43,16 +44,20 @@ def train_from_disk(encoded_folder, folder, settings):
     train(read_encoded([encoded_folder]), folder, settings)
 
 
+def kept_steps(folder):
+    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.pt"))
+
+
 def kill_twenty_times(encoded_folder, folder, settings):
     """Start the run in forked processes and kill each some steps later, at a random moment."""
     torch.set_num_threads(1)
     rng = random.Random(0)
     context = multiprocessing.get_context("fork")
     for _ in range(20):
-        target = newest_step(folder / "run") + rng.randint(1, 4)
+        target = max(kept_steps(folder / "run"), default=0) + rng.randint(1, 4)
         process = context.Process(target=train_from_disk, args=(encoded_folder, folder, settings))
         process.start()
-        while newest_step(folder / "run") < target:
+        while max(kept_steps(folder / "run"), default=0) < target:
             assert process.is_alive()
             time.sleep(0.002)
         time.sleep(rng.uniform(0.0, 0.05))
@@ -126,7 +131,7 @@ def test_few_checkpoints_are_kept_one_of_them_old_enough(tmp_path, every):
     for step in range(every, 200, every):
         save_checkpoint(tmp_path, step, {}, noticed_after=after)
         written.append(step)
-        kept = sorted(int(path.stem.split("-")[1]) for path in tmp_path.iterdir())
+        kept = kept_steps(tmp_path)
         assert kept[-2:] == written[-2:]
         assert len(kept) <= 4
         if step >= 2 * after:
@@ -150,7 +155,7 @@ def test_changed_byte_anywhere_in_a_checkpoint_is_noticed(tmp_path, caplog, part
         damaged[offset] ^= 0x10
         path.write_bytes(damaged)
         caplog.clear()
-        assert load_newest_checkpoint(tmp_path)["step"] == 1, offset
+        assert set_damaged_aside(tmp_path) == 1, offset
         assert "checkpoint-00000002.pt is damaged" in caplog.text
 
 
@@ -163,21 +168,48 @@ def test_every_byte_of_a_checkpoints_directory_is_content(tmp_path):
         damaged = bytearray(whole)
         damaged[offset] ^= 0x10
         path.write_bytes(damaged)
-        assert load_newest_checkpoint(tmp_path)["step"] in (1, 2), offset
+        step = set_damaged_aside(tmp_path)
+        assert load_checkpoint(tmp_path, step)["step"] == step, offset
 
 
 def test_machine_that_cannot_read_a_checkpoint_is_no_damage(tmp_path):
     save_checkpoint(tmp_path, 1, {"step": 1})
     (tmp_path / "checkpoint-00000002.pt").mkdir()  # read as a disk that fails is
     with pytest.raises(IsADirectoryError):
-        load_newest_checkpoint(tmp_path)
+        set_damaged_aside(tmp_path)
 
 
 def test_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path):
     for step in (1, 2):
         save_checkpoint(tmp_path, step, {"step": step}).write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=rf"every checkpoint in {tmp_path} is damaged; remove"):
-        load_newest_checkpoint(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"every checkpoint in {tmp_path} is damaged; remove"):
+            set_damaged_aside(tmp_path)
+
+
+def test_damaged_checkpoint_takes_no_place_of_a_good_one(tmp_path):
+    for step in range(10, 101, 10):
+        save_checkpoint(tmp_path, step, {"step": step}, noticed_after=40)
+    assert kept_steps(tmp_path)[-2:] == [90, 100]
+    for step in (90, 100):
+        path = tmp_path / f"checkpoint-{step:08d}.pt"
+        path.write_bytes(path.read_bytes()[:-100])
+    start = set_damaged_aside(tmp_path)
+    assert 0 < start < 90
+    assert newest_step(tmp_path) == start
+    for step in (start + 10, start + 20):
+        assert save_checkpoint(tmp_path, step, {"step": step}, noticed_after=40).is_file()
+        assert newest_step(tmp_path) == set_damaged_aside(tmp_path) == step
+    assert kept_steps(tmp_path)[-2:] == [start + 10, start + 20]
+    remove_checkpoints_after(tmp_path, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_steps_that_are_left_after_damage_are_those_that_can_be_read(tmp_path):
+    for step in (1, 2):
+        path = save_checkpoint(tmp_path, step, {"step": step})
+    path.write_bytes(path.read_bytes()[:-100])
+    assert newest_step(tmp_path) == 1
 
 
 @pytest.fixture
