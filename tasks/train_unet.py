@@ -26,7 +26,7 @@ from tokencompose_core.evaluation.validation import (
 )
 from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.training.base_model import check_base_model
-from tokencompose_core.training.checkpoint import set_damaged_aside
+from tokencompose_core.training.checkpoint import agree_on_start
 from tokencompose_core.training.encode_shard import EncodedSamples, read_encoded, select_samples
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.order import held_out_keys
@@ -129,7 +129,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
     drawing = pipeline if accelerator.is_main_process else pipeline.unet
     drawing.to(accelerator.device)
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
-    start_step = set_damaged_aside(job.work_dir)
+    start_step = agree_on_start(job.work_dir, accelerator)
     # What an earlier run logged beyond its checkpoint is logged again.
     next_step = start_step + 1 if any(job.work_dir.iterdir()) else 0
     accelerator.init_trackers(

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from tokencompose_core.store.open_image import is_fault_of_machine
 
@@ -71,6 +73,22 @@ def remove_checkpoints_after(folder: Path, step: int) -> None:
     for path in folder.glob("checkpoint-*"):
         if _step(path) > step:
             path.unlink(missing_ok=True)  # another process may have been faster
+
+
+def agree_on_start(folder: Path, accelerator: Accelerator) -> int:
+    """Step of the newest checkpoint that is whole, the same in every process.
+
+    The main process looks, and tells the others: what one of them cannot read, another may.
+
+    Returns:
+        The step; 0 if there is no checkpoint.
+
+    Raises:
+        ValueError: If there are checkpoints, and all are damaged.
+        OSError: If the machine cannot read one.
+    """
+    steps = [set_damaged_aside(folder) if accelerator.is_main_process else 0]
+    return broadcast_object_list(steps)[0]
 
 
 def set_damaged_aside(folder: Path) -> int:

@@ -54,7 +54,7 @@ def finetune_unet(
         settings: Length, speed, weights.
         accelerator: Made by `make_accelerator` for this training; says which process this is.
         checkpoint_dir: Checkpoints are written here and resumed from here.
-        start_step: Of the checkpoint to go on from, as `set_damaged_aside` says; 0 to begin.
+        start_step: Of the checkpoint to go on from, as `agree_on_start` says; 0 to begin.
         on_step: Told of every optimizer step and its losses, in the main process.
         on_validation: Called every `validation_every_steps` steps but the last, in the main
             process, while the UNet has the weights that would be saved.

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.shards.read_shard import GroundedSample
-from tokencompose_core.training.checkpoint import set_damaged_aside
+from tokencompose_core.training.checkpoint import agree_on_start
 from tokencompose_core.training.encode_shard import encode_samples, map_sides
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.processes import make_accelerator
@@ -88,15 +88,16 @@ def encode(frozen_parts, samples, **changes):
 
 def train(encoded, tmp_path, settings=SETTINGS, unet=None, objective=None, **options):
     unet = unet or make_unet()
+    accelerator = make_accelerator("cpu", settings.mixed_precision)
     history = finetune_unet(
         unet,
         DDPMScheduler(),
         encoded,
         objective or choose_objective(settings.variant),
         settings,
-        accelerator=make_accelerator("cpu", settings.mixed_precision),
+        accelerator=accelerator,
         checkpoint_dir=tmp_path / "run",
-        start_step=set_damaged_aside(tmp_path / "run"),
+        start_step=agree_on_start(tmp_path / "run", accelerator),
         **options,
     )
     return unet, history
