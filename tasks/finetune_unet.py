@@ -44,6 +44,7 @@ class FinetuneSpec(Spec):
 
     stage: ClassVar[str] = "finetune"
     version: ClassVar[int] = 3
+    keeps_checkpoints: ClassVar[bool] = True
 
     encoded: list[Input]
     config: FinetuneConfig
