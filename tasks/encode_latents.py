@@ -21,7 +21,7 @@ from tokencompose_core.store.rejections import write_rejections
 class EncodeSpec(Spec):
     """A shard to encode with the frozen parts of a Stable Diffusion.
 
-    The layers decide nothing of the output, only whether there shall be any.
+    Layers and prompts decide nothing of the output, only whether there shall be any.
     """
 
     stage: ClassVar[str] = "encode"
@@ -34,6 +34,7 @@ class EncodeSpec(Spec):
     resolution: int
     mask_reduction: Literal["coverage", "antialiased", "released"]
     layers: tuple[str, ...]
+    prompts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     batch_size: int
     device: Device
 
@@ -54,7 +55,13 @@ class EncodeSpec(Spec):
 
 @lru_cache(maxsize=1)
 def _frozen_parts(
-    name: str, revision: str, content: str, resolution: int, layers: tuple[str, ...], device: str
+    name: str,
+    revision: str,
+    content: str,
+    resolution: int,
+    layers: tuple[str, ...],
+    prompts: tuple[tuple[str, tuple[str, ...]], ...],
+    device: str,
 ):
     """The sides of the attention maps, and the pipeline without its UNet.
 
@@ -63,7 +70,9 @@ def _frozen_parts(
     from tokencompose_core.training.base_model import check_base_model, load_frozen_parts
 
     model = local_or_hub(name)
-    sides = check_base_model(model, revision=revision, resolution=resolution, layers=layers)
+    sides = check_base_model(
+        model, revision=revision, resolution=resolution, layers=layers, prompts=prompts
+    )
     return sides, load_frozen_parts(model, revision=revision, device=device)
 
 
@@ -91,6 +100,7 @@ def encode_partition(spec: EncodeSpec) -> Manifest | State:
             identity(spec.base_model, spec.base_revision),
             spec.resolution,
             spec.layers,
+            spec.prompts,
             device,
         )
         samples = list(read_shard(spec.shard.path(store) / SHARD_NAME))
@@ -129,6 +139,7 @@ def encode_latents(shards: list[Input], config: FinetuneConfig) -> list[Input]:
             resolution=config.resolution,
             mask_reduction=config.mask_reduction,
             layers=tuple(config.objective.layers),
+            prompts=config.prompts_and_nouns,
             batch_size=config.encode_batch_size,
             device=config.device,
         )

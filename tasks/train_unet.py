@@ -122,6 +122,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         revision=config.base_revision,
         resolution=config.resolution,
         layers=config.objective.layers,
+        prompts=config.prompts_and_nouns,
     )
     samples, held_out = _split(read_encoded(job.encoded), config.validation_fraction)
     pipeline = load_pipeline(model, revision=config.base_revision)

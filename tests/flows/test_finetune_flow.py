@@ -239,11 +239,24 @@ def test_without_prompts_nothing_is_drawn(store, dataset, bases):
     assert not {"samples.jpg", "nouns.jpg"} & set(names)
 
 
-def test_layer_that_the_model_lacks_is_refused_before_anything_is_encoded(store, dataset, bases):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objective": {"layers": ["mid", "up_16"]}},
+            r"finetune\.objective\.layers: .* no .*'up_16'",
+        ),
+        (
+            {"validation_prompts": [{"prompt": "very " * 20 + "cat", "nouns": ["cat"]}]},
+            r"finetune\.validation_prompts\.0: cat lie beyond the 16 tokens",
+        ),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused_before_anything_is_encoded(
+    store, dataset, bases, changes, message
+):
     before = sorted(Path(store.root).glob("encode-*"))
-    config = config_for(
-        bases["sdxl"], mask_reduction="antialiased", objective={"layers": ["mid", "up_16"]}
-    )
-    with pytest.raises(ValueError, match=r"finetune\.objective\.layers: .* no .*'up_16'"):
+    config = config_for(bases["sdxl"], mask_reduction="antialiased", **changes)
+    with pytest.raises(ValueError, match=message):
         finetune(dataset, config)
     assert sorted(Path(store.root).glob("encode-*")) == before
