@@ -43,8 +43,9 @@ def finetune_unet(
     weights 0 it is plain fine-tuning; the terms are measured all the same, without gradients.
 
     The order of samples, the noise and the timesteps are functions of seed, step and sample keys,
-    so a run that was killed and resumed ends with the weights of one that was not. Several
-    processes share each batch; how many they are changes nothing but rounding.
+    and so is what a UNet with dropout drops, so a run that was killed and resumed ends with the
+    weights of one that was not. Several processes share each batch; how many they are changes
+    nothing but rounding, and what is dropped.
 
     Args:
         unet: The network, on its device.

@@ -15,6 +15,7 @@ from torch import nn
 
 from tokencompose_core.attention.capture import AttentionMaps
 from tokencompose_core.objectives.tokencompose import Objective
+from tokencompose_core.store.keys import text_digest
 from tokencompose_core.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
@@ -118,8 +119,11 @@ class TrainingRun:
             caption_dropout=settings.caption_dropout,
         )
         share = settings.batch_size // accelerator.num_processes
-        own = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+        rank = accelerator.process_index
+        own = slice(rank * share, (rank + 1) * share)
         draws = draws.rows(own)
+        # Nothing but a network with dropout draws from this source.
+        torch.manual_seed(int(text_digest(f"{settings.seed}-{number}-{rank}")[:12], 16))
         try:
             terms = forward_losses(
                 self.network,

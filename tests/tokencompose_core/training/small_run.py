@@ -44,7 +44,7 @@ SETTINGS = FinetuneSettings(
 )
 
 
-def make_unet() -> UNet2DConditionModel:
+def make_unet(dropout: float = 0.0) -> UNet2DConditionModel:
     torch.manual_seed(0)
     return UNet2DConditionModel(
         sample_size=8,
@@ -55,6 +55,7 @@ def make_unet() -> UNet2DConditionModel:
         cross_attention_dim=16,
         attention_head_dim=2,
         norm_num_groups=4,
+        dropout=dropout,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.tokencompose_core.training.small_run import SETTINGS, train
+from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.training.checkpoint import (
     load_checkpoint,
     newest_step,
@@ -38,6 +38,25 @@ def test_run_that_was_killed_and_resumed_ends_with_the_same_weights(tmp_path, en
     assert again == history
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_network_with_dropout_drops_the_same_when_it_is_resumed(tmp_path, encoded):
+    def die_at_three(step, num_steps, losses):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    settings = replace(SETTINGS, num_steps=4)
+    plain, _ = train(encoded, tmp_path / "plain", settings)
+    whole, history = train(encoded, tmp_path / "a", settings, make_unet(dropout=0.2))
+    with pytest.raises(KeyboardInterrupt):
+        train(encoded, tmp_path / "b", settings, make_unet(dropout=0.2), on_step=die_at_three)
+    unet = make_unet(dropout=0.2)
+    torch.manual_seed(7)  # another process begins with another seed
+    resumed, again = train(encoded, tmp_path / "b", settings, unet)
+    assert again == history
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert not torch.equal(plain.conv_in.weight, whole.conv_in.weight)
 
 
 def train_from_disk(encoded_folder, folder, settings):
