@@ -1,5 +1,6 @@
 """Train the UNet of a config, in this process or in several, and look at it on the way."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
+from torch.multiprocessing import ProcessExitedException
 from transformers import CLIPTokenizerFast
 
 from data_schemas.configs.finetune_config import FinetuneConfig
@@ -81,6 +83,7 @@ def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
 
     Raises:
         TimeoutError: If they took no step for `timeout_minutes`.
+        ChildProcessError: If one of them was killed.
     """
     count, minutes = job.config.num_processes, job.config.timeout_minutes
     if count == 1 and not minutes:
@@ -99,6 +102,15 @@ def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
         raise TimeoutError(
             f"the training took no step for finetune.timeout_minutes = {minutes:g} and was ended;"
             " it goes on from its last checkpoint when it is tried again"
+        ) from error
+    except ProcessExitedException as error:
+        if error.signal_name != signal.SIGKILL.name:
+            raise
+        # An `OSError`, and so it is tried again.
+        raise ChildProcessError(
+            "a process of the training was killed, as the system does when this machine's memory"
+            " is full; it goes on from its last checkpoint when it is tried again. If that happens"
+            " again, lower finetune.num_processes or batch_size, or run less beside it"
         ) from error
     # They leave their last checkpoint, which this process takes up and ends with.
     return _train(job, on_step, trackers=[])
