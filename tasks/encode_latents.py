@@ -76,6 +76,11 @@ def _frozen_parts(
     return sides, load_frozen_parts(model, revision=revision, device=device)
 
 
+def release_frozen_parts() -> None:
+    """Let go what this process has loaded to encode with: it would stay on the GPU."""
+    _frozen_parts.cache_clear()
+
+
 @task(name="encode-latents", **STAGE_OPTIONS)
 def encode_partition(spec: EncodeSpec) -> Manifest | State:
     """Encode images, captions and masks of a shard.
@@ -146,6 +151,5 @@ def encode_latents(shards: list[Input], config: FinetuneConfig) -> list[Input]:
         for number, shard in enumerate(shards)
     ]
     outcomes = run_stage(encode_partition, specs)
-    _frozen_parts.cache_clear()  # they would stay on the GPU while the UNet is trained
     close_stage(outcomes, "latents")
     return [Input.of(outcome.manifest) for outcome in outcomes]
