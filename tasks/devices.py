@@ -11,7 +11,8 @@ def resolve_device(device: Device) -> str:
     """The device's name for torch; `auto` takes a GPU if there is one.
 
     On a GPU float32 means all its digits from then on. PyTorch would have convolutions keep 10 of
-    the 23 (TF32), and an image then depends on the batch that it is sampled in.
+    the 23 (TF32), and products of matrices too where a library or the environment asks for it: an
+    image then depends on the batch that it is sampled in.
 
     Raises:
         ValueError: If a GPU is asked for and there is none.
@@ -22,6 +23,7 @@ def resolve_device(device: Device) -> str:
 
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
         return "cuda"
     if device == "cuda":
         raise ValueError("device is 'cuda', but torch sees no GPU; set device to 'auto' or 'cpu'")

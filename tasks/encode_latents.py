@@ -21,7 +21,7 @@ from tokencompose_core.store.rejections import write_rejections
 class EncodeSpec(Spec):
     """A shard to encode with the frozen parts of a Stable Diffusion.
 
-    The layers decide nothing of the output, only whether there shall be any.
+    Layers and prompts decide nothing of the output, only whether there shall be any.
     """
 
     stage: ClassVar[str] = "encode"
@@ -34,6 +34,7 @@ class EncodeSpec(Spec):
     resolution: int
     mask_reduction: Literal["coverage", "antialiased", "released"]
     layers: tuple[str, ...]
+    prompts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     batch_size: int
     device: Device
 
@@ -54,7 +55,13 @@ class EncodeSpec(Spec):
 
 @lru_cache(maxsize=1)
 def _frozen_parts(
-    name: str, revision: str, content: str, resolution: int, layers: tuple[str, ...], device: str
+    name: str,
+    revision: str,
+    content: str,
+    resolution: int,
+    layers: tuple[str, ...],
+    prompts: tuple[tuple[str, tuple[str, ...]], ...],
+    device: str,
 ):
     """The sides of the attention maps, and the pipeline without its UNet.
 
@@ -63,8 +70,15 @@ def _frozen_parts(
     from tokencompose_core.training.base_model import check_base_model, load_frozen_parts
 
     model = local_or_hub(name)
-    sides = check_base_model(model, revision=revision, resolution=resolution, layers=layers)
+    sides = check_base_model(
+        model, revision=revision, resolution=resolution, layers=layers, prompts=prompts
+    )
     return sides, load_frozen_parts(model, revision=revision, device=device)
+
+
+def release_frozen_parts() -> None:
+    """Let go what this process has loaded to encode with: it would stay on the GPU."""
+    _frozen_parts.cache_clear()
 
 
 @task(name="encode-latents", **STAGE_OPTIONS)
@@ -91,6 +105,7 @@ def encode_partition(spec: EncodeSpec) -> Manifest | State:
             identity(spec.base_model, spec.base_revision),
             spec.resolution,
             spec.layers,
+            spec.prompts,
             device,
         )
         samples = list(read_shard(spec.shard.path(store) / SHARD_NAME))
@@ -129,12 +144,12 @@ def encode_latents(shards: list[Input], config: FinetuneConfig) -> list[Input]:
             resolution=config.resolution,
             mask_reduction=config.mask_reduction,
             layers=tuple(config.objective.layers),
+            prompts=config.prompts_and_nouns,
             batch_size=config.encode_batch_size,
             device=config.device,
         )
         for number, shard in enumerate(shards)
     ]
     outcomes = run_stage(encode_partition, specs)
-    _frozen_parts.cache_clear()  # they would stay on the GPU while the UNet is trained
     close_stage(outcomes, "latents")
     return [Input.of(outcome.manifest) for outcome in outcomes]

@@ -20,6 +20,8 @@ class Spec(BaseModel, ABC):
         version: Bumped by hand when the stage's code writes something else for equal input.
         decides_partitions: Whether what later stages are given follows from its output. A plan
             really runs such a stage, so its task may load no model.
+        keeps_checkpoints: Whether a killed run leaves checkpoints in the store's work folder of the
+            key. Two runs at once would spoil them for each other, so the second one waits.
         part_fields: Names of the config fields behind a part, in a plan's words: one, or one for
             each element of a list. A part that is not listed is named as its field.
         row_table: The table whose rows may be taken over from earlier outputs; of a stage with one
@@ -35,6 +37,7 @@ class Spec(BaseModel, ABC):
     stage: ClassVar[str]
     version: ClassVar[int]
     decides_partitions: ClassVar[bool] = False
+    keeps_checkpoints: ClassVar[bool] = False
     part_fields: ClassVar[dict[str, tuple[str, ...]]] = {}
     row_table: ClassVar[RowTable | None] = None
 

@@ -25,6 +25,7 @@ from tasks.quiet import hush_libraries
 from tasks.spec import Input, Spec
 from tasks.task_runner import check_slot, runs_elsewhere
 from tokencompose_core.store.content_store import Store
+from tokencompose_core.store.scratch import alone_in
 from tokencompose_core.store.store_error import StoreError, StoreRefusedError
 
 __all__ = [
@@ -87,24 +88,37 @@ def reuse_or_publish(
     check_slot()
     with store_of_flow(spec.flow_store):
         store = open_store()
-        manifest = store.find(spec.key)
-        if manifest is not None:
-            return Completed(name="Reused", message=spec.key, data=manifest)
-        hush_libraries()
-        manifest = store.publish(
-            spec.key,
-            spec.stage,
-            lambda folder: write(folder, store),
-            inputs=inputs,
-            parts=spec.parts(),
-            provenance={
-                "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                **({"flow_run": flow_run.id} if flow_run.id else {}),
-                **{name: package_version(name) for name in PACKAGES},
-            },
-        )
-        store.clear_work_dir(spec.key)
-    return manifest
+        found = store.find(spec.key)
+        if found is None and spec.keeps_checkpoints:
+            with alone_in(store.work_dir(spec.key), on_wait=stop_if_asked):
+                # Another run may have made it while this one waited.
+                found = store.find(spec.key)
+                manifest = found or _publish(spec, write, store, inputs)
+                store.clear_work_dir(spec.key)
+        else:
+            manifest = found or _publish(spec, write, store, inputs)
+    return Completed(name="Reused", message=spec.key, data=manifest) if found else manifest
+
+
+def _publish(
+    spec: Spec,
+    write: Callable[[Path, Store], dict[str, Any]],
+    store: Store,
+    inputs: dict[str, str] | None,
+) -> Manifest:
+    hush_libraries()
+    return store.publish(
+        spec.key,
+        spec.stage,
+        lambda folder: write(folder, store),
+        inputs=inputs,
+        parts=spec.parts(),
+        provenance={
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            **({"flow_run": flow_run.id} if flow_run.id else {}),
+            **{name: package_version(name) for name in PACKAGES},
+        },
+    )
 
 
 def is_machine_error(task: Task, run: Any, state: State) -> bool:

@@ -38,6 +38,7 @@ class TrainSpec(Spec):
 
     stage: ClassVar[str] = "train"
     version: ClassVar[int] = 1
+    keeps_checkpoints: ClassVar[bool] = True
 
     model: str
     settings: ModelTraining | TaggerTraining

@@ -1,5 +1,6 @@
 """Train the UNet of a config, in this process or in several, and look at it on the way."""
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
+from torch.multiprocessing import ProcessExitedException
 from transformers import CLIPTokenizerFast
 
 from data_schemas.configs.finetune_config import FinetuneConfig
@@ -26,7 +28,7 @@ from tokencompose_core.evaluation.validation import (
 )
 from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.training.base_model import check_base_model
-from tokencompose_core.training.checkpoint import newest_step
+from tokencompose_core.training.checkpoint import agree_on_start
 from tokencompose_core.training.encode_shard import EncodedSamples, read_encoded, select_samples
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.order import held_out_keys
@@ -81,6 +83,7 @@ def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
 
     Raises:
         TimeoutError: If they took no step for `timeout_minutes`.
+        ChildProcessError: If one of them was killed.
     """
     count, minutes = job.config.num_processes, job.config.timeout_minutes
     if count == 1 and not minutes:
@@ -99,6 +102,15 @@ def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
         raise TimeoutError(
             f"the training took no step for finetune.timeout_minutes = {minutes:g} and was ended;"
             " it goes on from its last checkpoint when it is tried again"
+        ) from error
+    except ProcessExitedException as error:
+        if error.signal_name != signal.SIGKILL.name:
+            raise
+        # An `OSError`, and so it is tried again.
+        raise ChildProcessError(
+            "a process of the training was killed, as the system does when this machine's memory"
+            " is full; it goes on from its last checkpoint when it is tried again. If that happens"
+            " again, lower finetune.num_processes or batch_size, or run less beside it"
         ) from error
     # They leave their last checkpoint, which this process takes up and ends with.
     return _train(job, on_step, trackers=[])
@@ -122,6 +134,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         revision=config.base_revision,
         resolution=config.resolution,
         layers=config.objective.layers,
+        prompts=config.prompts_and_nouns,
     )
     samples, held_out = _split(read_encoded(job.encoded), config.validation_fraction)
     pipeline = load_pipeline(model, revision=config.base_revision)
@@ -129,8 +142,9 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
     drawing = pipeline if accelerator.is_main_process else pipeline.unet
     drawing.to(accelerator.device)
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    start_step = agree_on_start(job.work_dir, accelerator)
     # What an earlier run logged beyond its checkpoint is logged again.
-    next_step = newest_step(job.work_dir) + 1 if any(job.work_dir.iterdir()) else 0
+    next_step = start_step + 1 if any(job.work_dir.iterdir()) else 0
     accelerator.init_trackers(
         "tokencompose",
         config=_plain(config),
@@ -163,6 +177,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         _settings(config),
         accelerator=accelerator,
         checkpoint_dir=job.work_dir,
+        start_step=start_step,
         on_step=lambda step, num_steps, losses: on_step(step, losses),
         on_validation=validate,
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, ValidationError, model_validator
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
-from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.configs.finetune_config import FinetuneConfig, Seed
 from data_schemas.configs.flow_config import Settings
 from data_schemas.configs.whole_config import WholeConfig
 from data_schemas.profiles import merge_values
@@ -39,7 +39,7 @@ class AblateConfig(WholeConfig):
     section: ClassVar[str] = "ablate"
 
     seeds: Annotated[
-        list[int], Field(min_length=1, description="Of training; more may be added later.")
+        list[Seed], Field(min_length=1, description="Of training; more may be added later.")
     ]
     run: Annotated[list[str], Field(min_length=1, description="Which of the studies.")]
     studies: Annotated[

@@ -9,6 +9,10 @@ from data_schemas.find_nouns import find_nouns
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+# A million times a seed still is one that torch's generators take.
+Seed = Annotated[int, Field(ge=-(10**12), le=10**12)]
+# Where diffusers' schedule of this name ends, and it refuses to rise.
+_END_OF_POLYNOMIAL = 1e-7
 
 
 class ObjectiveConfig(Settings):
@@ -143,7 +147,7 @@ class FinetuneConfig(FlowConfig):
         NotNegative,
         Field(description="Training stops when the denoising loss is so many times what it was."),
     ]
-    seed: Annotated[int, Field(description="Of the samples' order, noise, timesteps and dropout.")]
+    seed: Annotated[Seed, Field(description="Of the samples' order, noise, timesteps and dropout.")]
     validation_fraction: Annotated[
         float,
         Field(
@@ -167,12 +171,26 @@ class FinetuneConfig(FlowConfig):
     ]
     device: Device
 
+    @property
+    def prompts_and_nouns(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The validation prompts, each with its nouns, as plain values."""
+        return tuple((one.prompt, tuple(one.nouns)) for one in self.validation_prompts)
+
     @model_validator(mode="after")
     def _schedule_warms_up(self) -> Self:
         if self.lr_scheduler == "constant" and self.lr_warmup_steps:
             raise ValueError(
                 f"lr_warmup_steps {self.lr_warmup_steps} would be ignored by lr_scheduler"
                 " constant; take constant_with_warmup, or 0 steps"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_falls(self) -> Self:
+        if self.lr_scheduler == "polynomial" and self.learning_rate <= _END_OF_POLYNOMIAL:
+            raise ValueError(
+                f"learning_rate {self.learning_rate:g} is not above {_END_OF_POLYNOMIAL:g}, to"
+                " which lr_scheduler polynomial falls; take a higher one, or linear"
             )
         return self
 

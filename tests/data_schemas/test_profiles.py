@@ -3,6 +3,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.evaluate_config import EvaluateConfig, PromptFile
 from data_schemas.configs.finetune_config import FinetuneConfig
@@ -85,6 +86,9 @@ def test_another_kind_of_source_replaces_the_whole_source():
         (FinetuneConfig, {"num_stepz": 3}, "num_stepz"),
         (FinetuneConfig, {"learning_rate": 0.0}, "learning_rate"),
         (FinetuneConfig, {"resolution": 60}, "resolution"),
+        (FinetuneConfig, {"seed": 10**13}, "seed"),
+        (FinetuneConfig, {"seed": -(10**13)}, "seed"),
+        (AblateConfig, {"seeds": [1, 10**13]}, "seeds.1"),
         (FinetuneConfig, {"objective": {"layers": ["top"]}}, "objective.layers.0"),
         (CurateConfig, {"mask": {"box_threshold": 1.5}}, "mask.box_threshold"),
         (CurateConfig, {"caption_set": "My Set"}, "caption_set"),
@@ -123,6 +127,13 @@ def test_warm_up_that_a_schedule_has_not_is_refused():
     for name in ("constant_with_warmup", "linear", "cosine"):
         FinetuneConfig.load(lr_scheduler=name, lr_warmup_steps=20)
     FinetuneConfig.load(lr_scheduler="constant", lr_warmup_steps=0)
+
+
+def test_rate_that_a_polynomial_would_have_to_rise_from_is_refused():
+    with pytest.raises(ValidationError, match=r"learning_rate 1e-07 is not above .*, or linear"):
+        FinetuneConfig.load(lr_scheduler="polynomial", learning_rate=1e-7)
+    FinetuneConfig.load(lr_scheduler="polynomial", learning_rate=2e-7)
+    FinetuneConfig.load(lr_scheduler="linear", learning_rate=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The flow `finetune` on each kind of Stable Diffusion, and plain diffusers on what it wrote."""
 
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tokencompose_core.shards.write_shard import write_shard
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.run_lengths import encode_mask
+from tokencompose_core.training.checkpoint import newest_step
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -220,6 +222,36 @@ def test_run_that_is_taken_up_logs_every_step_once(store, dataset, bases, tmp_pa
     assert [event.step for event in events.Images("validation")] == [0, 2, 4, 5]
 
 
+def test_training_whose_process_is_killed_is_tried_again(store, dataset, bases, tmp_path):
+    config = config_for(
+        bases["sd1"],
+        seed=3,
+        num_steps=3,
+        checkpoint_every_steps=1,
+        validation_prompts=[],
+        timeout_minutes=10.0,
+    )
+    job = TrainingJob(
+        config=config,
+        encoded=[part.path(store) for part in encode(dataset, config)],
+        work_dir=tmp_path / "work",
+        log_dir=tmp_path / "logs",
+    )
+    job.work_dir.mkdir()
+
+    def kill_it(step: int, losses: dict[str, float]) -> None:
+        if step == 2:
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    # Stages are tried again after an `OSError`.
+    with pytest.raises(
+        ChildProcessError, match=r"was killed, .* from its last checkpoint .*, lower finetune"
+    ):
+        train_unet(job, kill_it)
+    assert newest_step(job.work_dir) >= 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -239,11 +271,24 @@ def test_without_prompts_nothing_is_drawn(store, dataset, bases):
     assert not {"samples.jpg", "nouns.jpg"} & set(names)
 
 
-def test_layer_that_the_model_lacks_is_refused_before_anything_is_encoded(store, dataset, bases):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"objective": {"layers": ["mid", "up_16"]}},
+            r"finetune\.objective\.layers: .* no .*'up_16'",
+        ),
+        (
+            {"validation_prompts": [{"prompt": "very " * 20 + "cat", "nouns": ["cat"]}]},
+            r"finetune\.validation_prompts\.0: cat lie beyond the 16 tokens",
+        ),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused_before_anything_is_encoded(
+    store, dataset, bases, changes, message
+):
     before = sorted(Path(store.root).glob("encode-*"))
-    config = config_for(
-        bases["sdxl"], mask_reduction="antialiased", objective={"layers": ["mid", "up_16"]}
-    )
-    with pytest.raises(ValueError, match=r"finetune\.objective\.layers: .* no .*'up_16'"):
+    config = config_for(bases["sdxl"], mask_reduction="antialiased", **changes)
+    with pytest.raises(ValueError, match=message):
         finetune(dataset, config)
     assert sorted(Path(store.root).glob("encode-*")) == before

@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from transformers import CLIPTokenizerFast
 
+from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.records import GroundedCaption, GroundedPhrase
-from tasks.encode_latents import EncodeSpec, encode_partition
+from tasks.encode_latents import EncodeSpec, _frozen_parts, encode_partition
+from tasks.finetune_unet import FinetuneSpec, finetune_on_shards
 from tasks.stage import Input, open_store
 from tests.conftest import MODELS
 from tokencompose_core.shards.write_shard import write_shard
@@ -62,3 +65,13 @@ def test_phrases_at_the_end_of_what_the_text_encoder_reads_are_counted(store_dir
     )
     assert manifest.facts == {"phrases": 2, "phrases_partly_beyond_text_limit": 1}
     assert manifest.rejected == {"phrase-beyond-text-limit": 1}
+    # A training gives the memory back first, in the process that has encoded: that of the worker.
+    training = FinetuneSpec(
+        encoded=[Input(key="encode-v3-missing", digest="")],
+        config=FinetuneConfig.load("pocket"),
+        label="grounded",
+    )
+    assert _frozen_parts.cache_info().currsize == 1
+    with pytest.raises(FileNotFoundError, match="encode-v3-missing is missing"):
+        finetune_on_shards.fn(training)
+    assert _frozen_parts.cache_info().currsize == 0

@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from tokencompose_core.evaluation.generate import Sampler, request_images
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.record_attention import record_attention
+from tokencompose_core.store.open_image import is_fault_of_machine
 
 _HELD_OUT = "held_out"
 _IMAGES = "images"
@@ -104,7 +104,11 @@ def load_validations(folder: Path) -> list[Validation]:
 
 
 def load_validation(folder: Path, step: int) -> Validation | None:
-    """Read that of a step; None if there is none that can be read."""
+    """Read that of a step; None if there is none, or it is damaged.
+
+    Raises:
+        OSError: If the machine cannot read it.
+    """
     try:
         with np.load(_path(folder, step)) as values:
             return Validation(
@@ -113,7 +117,11 @@ def load_validation(folder: Path, step: int) -> Validation | None:
                 attention=[values[f"{_ATTENTION}{i}"] for i in range(len(values) - 2)],
                 held_out=json.loads(str(values[_HELD_OUT])),
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # a byte that changed may be taken for anything
+        if isinstance(error, MemoryError) or is_fault_of_machine(error):
+            raise
         return None
 
 

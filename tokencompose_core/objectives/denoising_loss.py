@@ -5,6 +5,9 @@ from diffusers.training_utils import compute_snr
 from jaxtyping import Float, Int
 from torch import Tensor
 
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+"""What a UNet may predict: the noise, or the velocity."""
+
 
 def denoising_target(
     noise_scheduler: SchedulerMixin,

@@ -1,12 +1,17 @@
-"""Folders for work that does not outlive its process, and what is to outlive a power cut."""
+"""Folders that a process has for itself, and what is to outlive a power cut."""
 
 import fcntl
+import logging
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_LOGGER = logging.getLogger(__name__)
+_SECONDS_BETWEEN_TRIES = 0.5
 
 
 @contextmanager
@@ -35,6 +40,54 @@ def scratch_dir(parent: Path, prefix: str = "") -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
+
+
+@contextmanager
+def alone_in(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Have a folder that outlives its process for oneself while the context lasts.
+
+    Whoever else asks for it meanwhile waits. The folder itself is locked, and the system gives the
+    lock back however its process ends. Whoever has it may remove it, and the next one makes it
+    anew. On a file system without such locks nobody waits.
+
+    Args:
+        folder: Made if it is not there.
+        on_wait: Called again and again while another has the folder. What it raises ends the wait.
+    """
+    descriptor = _open_folder(folder)
+    try:
+        if not _has_lock(descriptor, folder):
+            _LOGGER.info("another run works in %s; this one waits until it has ended", folder)
+            while not _has_lock(descriptor, folder):
+                on_wait()
+                time.sleep(_SECONDS_BETWEEN_TRIES)
+                # What was opened may have been removed since.
+                previous, descriptor = descriptor, _open_folder(folder)
+                os.close(previous)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_folder(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # whoever had it has just removed it
+            return os.open(folder, os.O_RDONLY)
+
+
+def _has_lock(descriptor: int, folder: Path) -> bool:
+    """Lock an open folder, if it is still the one under its name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # there are no locks here
+        return True
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_abandoned(folder: Path) -> bool:

@@ -3,17 +3,25 @@
 from collections.abc import Sequence
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils.logging import disable_progress_bar
 from transformers import CLIPTokenizerFast
 
+from data_schemas.find_nouns import find_nouns
 from tokencompose_core.attention.layers import cross_attention_layers
 from tokencompose_core.checkpoints.pipeline_class import load_options
+from tokencompose_core.nouns.token_positions import token_positions
+from tokencompose_core.objectives.denoising_loss import PREDICTION_TYPES
 from tokencompose_core.training.encode_shard import map_sides
 
 
 def check_base_model(
-    model: str, *, revision: str = "", resolution: int, layers: Sequence[str]
+    model: str,
+    *,
+    revision: str = "",
+    resolution: int,
+    layers: Sequence[str],
+    prompts: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> list[int]:
     """Refuse a model that cannot be trained as asked, before its weights are read.
 
@@ -22,14 +30,16 @@ def check_base_model(
         revision: Commit of a hub model.
         resolution: Side of the square training images in pixels.
         layers: Places and resolutions whose attention is supervised.
+        prompts: What is drawn to validate, each with nouns that are in it.
 
     Returns:
         Sides of the attention maps, largest first.
 
     Raises:
         ValueError: If the model is no Stable Diffusion, its UNet does not denoise the latents of
-            its VAE alone, the VAE cannot encode images of that resolution, or the UNet lacks a
-            layer. The message begins with the field of the config.
+            its VAE alone or predicts neither noise nor velocity, the VAE cannot encode images of
+            that resolution, the UNet lacks a layer, or the text encoder does not read a noun. The
+            message begins with the field of the config.
     """
     try:
         load_options(model, revision)
@@ -46,6 +56,13 @@ def check_base_model(
             f"finetune.base_model: the UNet of {model} takes {unet.config.in_channels} channels,"
             f" its VAE makes {vae['latent_channels']}; name a model that draws from text alone"
         )
+    # Older schedulers say nothing, and mean the noise.
+    kind = DDPMScheduler.load_config(**where, subfolder="scheduler").get("prediction_type")
+    if kind not in (None, *PREDICTION_TYPES):
+        raise ValueError(
+            f"finetune.base_model: the scheduler of {model} has the prediction_type {kind!r};"
+            f" expected one of {', '.join(PREDICTION_TYPES)}. Name another model"
+        )
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
     if resolution % factor:
         below = max(1, resolution // factor) * factor
@@ -58,7 +75,23 @@ def check_base_model(
         cross_attention_layers(unet, layers, side)
     except ValueError as error:
         raise ValueError(f"finetune.objective.layers: {error}") from error
+    if prompts:
+        _check_prompts(CLIPTokenizerFast.from_pretrained(**where, subfolder="tokenizer"), prompts)
     return map_sides(len(unet.config.block_out_channels), side)
+
+
+def _check_prompts(
+    tokenizer: CLIPTokenizerFast, prompts: Sequence[tuple[str, Sequence[str]]]
+) -> None:
+    for number, (prompt, nouns) in enumerate(prompts):
+        positions = token_positions(tokenizer, prompt, find_nouns(prompt, nouns))
+        beyond = [noun for noun, own in zip(nouns, positions, strict=True) if not own]
+        if beyond:
+            raise ValueError(
+                f"finetune.validation_prompts.{number}: {', '.join(beyond)} lie beyond the"
+                f" {tokenizer.model_max_length} tokens that the text encoder reads of {prompt!r};"
+                " shorten the prompt, or leave these nouns out"
+            )
 
 
 def load_frozen_parts(model: str, *, revision: str = "", device: str = "cpu") -> DiffusionPipeline:

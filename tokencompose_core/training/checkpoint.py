@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, a few of them kept, a damaged one passed over."""
+"""Checkpoints: written whole or not at all, a few of them kept, a damaged one set aside."""
 
 import logging
 import os
@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from tokencompose_core.store.open_image import is_fault_of_machine
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 2
+_DAMAGED = ".damaged"
 
 
 def save_checkpoint(
@@ -28,61 +33,142 @@ def save_checkpoint(
 
     Returns:
         The file.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk; nothing of it is left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"checkpoint-{step:08d}.pt"
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    path = _path(folder, step)
+    _write(path, state)
     paths = _newest_first(folder)
     old = [one for one in paths if _step(one) <= step - noticed_after]
     between = [one for one in paths if _step(one) > step - noticed_after]
-    kept = {*paths[:_KEPT], *old[:1], *between[-1:]}
+    kept = {path, *paths[:_KEPT], *old[:1], *between[-1:]}
     for one in paths:
         if one not in kept:
             one.unlink()
     return path
 
 
+def _write(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        # Opened here: of a path torch says that something went wrong, but not what.
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except RuntimeError as error:
+        reason = error.__cause__ or error.__context__
+        if isinstance(reason, OSError):
+            raise OSError(reason.errno, reason.strerror, str(partial)) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def remove_checkpoints_after(folder: Path, step: int) -> None:
-    """Remove the checkpoints of later steps, which are known to be bad."""
-    for path in _newest_first(folder):
+    """Remove the checkpoints of later steps, which are known to be bad, damaged ones too."""
+    for path in folder.glob("checkpoint-*"):
         if _step(path) > step:
             path.unlink(missing_ok=True)  # another process may have been faster
 
 
-def load_newest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that can be read, or None.
+def agree_on_start(folder: Path, accelerator: Accelerator) -> int:
+    """Step of the newest checkpoint that is whole, the same in every process.
 
-    One that cannot be read is named in the log and passed over.
+    The main process looks, and tells the others: what one of them cannot read, another may.
+
+    Returns:
+        The step; 0 if there is no checkpoint.
+
+    Raises:
+        ValueError: If there are checkpoints, and all are damaged.
+        OSError: If the machine cannot read one.
+    """
+    steps = [set_damaged_aside(folder) if accelerator.is_main_process else 0]
+    return broadcast_object_list(steps)[0]
+
+
+def set_damaged_aside(folder: Path) -> int:
+    """Find the newest checkpoint that is whole.
+
+    Newer ones are damaged. They are named in the log and renamed, so that they count no longer as
+    checkpoints; of several processes only one may do this.
+
+    Returns:
+        Its step; 0 if there is no checkpoint.
+
+    Raises:
+        ValueError: If there are checkpoints, and all are damaged.
+        OSError: If the machine cannot read one.
     """
     for path in _newest_first(folder):
-        try:
-            _check_sums(path)
-            # Mapped, so that what is copied to its place is in memory once.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # a byte that changed may be taken for anything
-            _LOG.warning("%s cannot be read and is passed over: %s", path, str(error)[:200])
-    return None
+        damage = _find_damage(path)
+        if not damage:
+            return _step(path)
+        aside = path.rename(path.with_name(f"{path.name}{_DAMAGED}"))
+        _LOG.warning("%s is damaged and passed over; it is now %s: %s", path, aside.name, damage)
+    if any(folder.glob(f"checkpoint-*{_DAMAGED}")):
+        raise ValueError(
+            f"every checkpoint in {folder} is damaged; remove them, and the run begins anew"
+        )
+    return 0
 
 
-def _check_sums(path: Path) -> None:
-    """Compare every part of the file with its checksum, which `torch.load` does not look at."""
-    with zipfile.ZipFile(path) as parts:
-        damaged = parts.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} differs from its checksum")
+def load_checkpoint(folder: Path, step: int) -> dict[str, Any]:
+    """The state that was saved at a step, in a file that is whole.
+
+    Raises:
+        OSError: If the machine cannot read it.
+    """
+    path = _path(folder, step)
+    try:
+        # Mapped, so that what is copied to its place is in memory once.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:  # torch's word for a mapping that failed
+        raise OSError(f"{path} is whole, but cannot be loaded: {error}") from error
+
+
+def _find_damage(path: Path) -> str:
+    """What is wrong with a file's content; "" if nothing is.
+
+    `torch.load` alone compares no checksums, and does not tell a damaged file from a machine that
+    cannot read it.
+
+    Raises:
+        OSError: If the machine cannot read it.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as parts:
+            damaged = parts.testzip()
+            if damaged is not None:
+                return f"{damaged} differs from its checksum"
+            file.seek(0)
+            torch.load(file, map_location="meta", weights_only=True)  # without its tensors
+    except Exception as error:  # a byte that changed may be taken for anything
+        if isinstance(error, MemoryError) or is_fault_of_machine(error):
+            raise
+        return f"{type(error).__name__}: {error}"[:200]
+    return ""
 
 
 def newest_step(folder: Path) -> int:
-    """Steps done when the newest checkpoint was written; 0 without any."""
-    return max(map(_step, _newest_first(folder)), default=0)
+    """Steps done when the newest checkpoint that is whole was written; 0 without any.
+
+    Raises:
+        OSError: If the machine cannot read one.
+    """
+    return next((_step(path) for path in _newest_first(folder) if not _find_damage(path)), 0)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"checkpoint-{step:08d}.pt"
 
 
 def _step(path: Path) -> int:
-    return int(path.stem.split("-")[1])
+    return int(path.name.split(".")[0].split("-")[1])
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -33,6 +33,7 @@ def finetune_unet(
     *,
     accelerator: Accelerator,
     checkpoint_dir: Path,
+    start_step: int,
     on_step: OnStep = lambda step, num_steps, losses: None,
     on_validation: OnValidation = lambda step: None,
 ) -> list[dict[str, float]]:
@@ -42,8 +43,9 @@ def finetune_unet(
     weights 0 it is plain fine-tuning; the terms are measured all the same, without gradients.
 
     The order of samples, the noise and the timesteps are functions of seed, step and sample keys,
-    so a run that was killed and resumed ends with the weights of one that was not. Several
-    processes share each batch; how many they are changes nothing but rounding.
+    and so is what a UNet with dropout drops, so a run that was killed and resumed ends with the
+    weights of one that was not. Several processes share each batch; how many they are changes
+    nothing but rounding, and what is dropped.
 
     Args:
         unet: The network, on its device.
@@ -53,6 +55,7 @@ def finetune_unet(
         settings: Length, speed, weights.
         accelerator: Made by `make_accelerator` for this training; says which process this is.
         checkpoint_dir: Checkpoints are written here and resumed from here.
+        start_step: Of the checkpoint to go on from, as `agree_on_start` says; 0 to begin.
         on_step: Told of every optimizer step and its losses, in the main process.
         on_validation: Called every `validation_every_steps` steps but the last, in the main
             process, while the UNet has the weights that would be saved.
@@ -81,7 +84,8 @@ def finetune_unet(
         unet, settings.trainable, lora_rank=settings.lora_rank, seed=settings.seed
     )
     run = TrainingRun(unet, trained, noise_scheduler, samples, objective, settings, accelerator)
-    run.resume(checkpoint_dir)
+    if start_step:
+        run.resume(checkpoint_dir, start_step)
     with capture_attention(unet, layers, gradients=settings.is_grounded) as attention:
         if settings.compile_blocks:
             unet.compile_repeated_blocks(dynamic=False)

@@ -15,7 +15,11 @@ from torch import nn
 
 from tokencompose_core.attention.capture import AttentionMaps
 from tokencompose_core.objectives.tokencompose import Objective
-from tokencompose_core.training.checkpoint import load_newest_checkpoint, save_checkpoint
+from tokencompose_core.store.keys import text_digest
+from tokencompose_core.training.checkpoint import (
+    load_checkpoint,
+    save_checkpoint,
+)
 from tokencompose_core.training.divergence import noticed_after_steps
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.optimizer import make_optimizer
@@ -115,8 +119,11 @@ class TrainingRun:
             caption_dropout=settings.caption_dropout,
         )
         share = settings.batch_size // accelerator.num_processes
-        own = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+        rank = accelerator.process_index
+        own = slice(rank * share, (rank + 1) * share)
         draws = draws.rows(own)
+        # Nothing but a network with dropout draws from this source.
+        torch.manual_seed(int(text_digest(f"{settings.seed}-{number}-{rank}")[:12], 16))
         try:
             terms = forward_losses(
                 self.network,
@@ -216,15 +223,14 @@ class TrainingRun:
         noticed_after = noticed_after_steps(self.settings.num_steps)
         save_checkpoint(folder, self.step, values, noticed_after=noticed_after)
 
-    def resume(self, folder: Path) -> None:
-        """Go on from the newest checkpoint, if there is one.
+    def resume(self, folder: Path, step: int) -> None:
+        """Go on from the checkpoint of a step.
 
         Raises:
             ValueError: If it is of a run with other settings.
+            OSError: If the machine cannot read it.
         """
-        saved = load_newest_checkpoint(folder)
-        if saved is None:
-            return
+        saved = load_checkpoint(folder, step)
         own: dict[str, Any] = self.settings.deciding()
         differing = [name for name, value in own.items() if saved["settings"].get(name) != value]
         if differing:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from PIL import Image
 from transformers import CLIPTokenizerFast
 
@@ -48,9 +49,15 @@ def test_without_prompts_the_held_out_losses_are_kept(tmp_path):
     assert (read.step, read.images, read.attention, read.held_out) == (7, [], [], {"token": 1.5})
     save_validation(tmp_path, Validation(9, [], [], {"token": 1.0}))
     damaged = tmp_path / "validation-00000009.npz"
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    assert [one.step for one in load_validations(tmp_path)] == [7]
-    assert load_validation(tmp_path, 9) is None
+    whole = damaged.read_bytes()
+    for length in (0, 1, 4, 100, len(whole) - 1):
+        damaged.write_bytes(whole[:length])
+        assert [one.step for one in load_validations(tmp_path)] == [7], length
+        assert load_validation(tmp_path, 9) is None
+    damaged.unlink()
+    damaged.mkdir()  # read as a disk that fails is
+    with pytest.raises(IsADirectoryError):
+        load_validation(tmp_path, 9)
 
 
 def test_sheets_have_a_row_a_step_and_a_cell_a_noun():

@@ -1,12 +1,15 @@
+import logging
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.scratch import scratch_dir
+from tokencompose_core.store.scratch import alone_in, scratch_dir
 
 HOLD = """
 import sys, time
@@ -16,6 +19,17 @@ with scratch_dir(Path(sys.argv[1]), sys.argv[2]) as folder:
     (folder / "deep").mkdir()
     (folder / "deep/file").write_text("x")
     print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+HOLD_ONE = """
+import sys, time
+from pathlib import Path
+from tokencompose_core.store.scratch import alone_in
+with alone_in(Path(sys.argv[1]), print):
+    (Path(sys.argv[1]) / "checkpoint").write_text("x")
+    print("held", flush=True)
     time.sleep(60)
 """
 
@@ -72,3 +86,64 @@ def test_half_written_output_of_a_killed_process_goes_with_the_next_output(tmp_p
     store = Store(str(tmp_path))
     store.publish("a-v1-0", "a", lambda folder: {"num_in": (folder / "f").write_text("f")})
     assert [path.name for path in tmp_path.iterdir()] == ["a-v1-0"]
+
+
+def test_folder_of_a_killed_process_is_had_by_the_next_with_what_is_in_it(tmp_path, caplog):
+    folder = tmp_path / "deep/work"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD_ONE, str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    waited = []
+
+    def kill_after_two() -> None:
+        waited.append((folder / "checkpoint").is_file())
+        if len(waited) == 2:
+            end(process)
+
+    try:
+        with caplog.at_level(logging.INFO), alone_in(folder, kill_after_two):
+            assert waited == [True, True]
+            assert (folder / "checkpoint").is_file()
+    finally:
+        process.kill()
+    assert caplog.text.count("another run works in") == 1
+
+
+def test_folder_that_was_removed_when_its_work_was_done_is_made_anew(tmp_path):
+    folder = tmp_path / "work"
+
+    @contextmanager
+    def held_and_removed():
+        with alone_in(folder, never):
+            yield
+            shutil.rmtree(folder)
+
+    def never() -> None:
+        raise AssertionError
+
+    first = held_and_removed()
+    first.__enter__()
+
+    def finish() -> None:
+        first.__exit__(None, None, None)
+        assert not folder.exists()
+
+    with alone_in(folder, finish):
+        assert folder.is_dir()
+        with pytest.raises(AssertionError), alone_in(folder, never):
+            pass
+
+
+def test_what_is_raised_while_waiting_ends_the_wait(tmp_path):
+    def give_up() -> None:
+        raise KeyboardInterrupt
+
+    with alone_in(tmp_path, give_up), pytest.raises(KeyboardInterrupt), alone_in(tmp_path, give_up):
+        pass
+    with alone_in(tmp_path, give_up):
+        pass

@@ -7,6 +7,7 @@ from PIL import Image
 
 from tokencompose_core.objectives.choose_objective import choose_objective
 from tokencompose_core.shards.read_shard import GroundedSample
+from tokencompose_core.training.checkpoint import agree_on_start
 from tokencompose_core.training.encode_shard import encode_samples, map_sides
 from tokencompose_core.training.finetune import finetune_unet
 from tokencompose_core.training.processes import make_accelerator
@@ -43,7 +44,7 @@ SETTINGS = FinetuneSettings(
 )
 
 
-def make_unet() -> UNet2DConditionModel:
+def make_unet(dropout: float = 0.0) -> UNet2DConditionModel:
     torch.manual_seed(0)
     return UNet2DConditionModel(
         sample_size=8,
@@ -54,6 +55,7 @@ def make_unet() -> UNet2DConditionModel:
         cross_attention_dim=16,
         attention_head_dim=2,
         norm_num_groups=4,
+        dropout=dropout,
     )
 
 
@@ -87,14 +89,16 @@ def encode(frozen_parts, samples, **changes):
 
 def train(encoded, tmp_path, settings=SETTINGS, unet=None, objective=None, **options):
     unet = unet or make_unet()
+    accelerator = make_accelerator("cpu", settings.mixed_precision)
     history = finetune_unet(
         unet,
         DDPMScheduler(),
         encoded,
         objective or choose_objective(settings.variant),
         settings,
-        accelerator=make_accelerator("cpu", settings.mixed_precision),
+        accelerator=accelerator,
         checkpoint_dir=tmp_path / "run",
+        start_step=agree_on_start(tmp_path / "run", accelerator),
         **options,
     )
     return unet, history

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from data_schemas.rejections import RejectionReason
-from tests.tiny_models import KINDS, write_model
+from tests.tiny_models import KINDS, NUM_TOKENS, write_model
 from tests.tokencompose_core.training.pixel_training import read_plainly, train_from_pixels
 from tests.tokencompose_core.training.small_run import SETTINGS, encode, make_samples
 from tokencompose_core.objectives.tokencompose import paper_losses
@@ -168,6 +168,7 @@ def test_training_from_encoded_samples_equals_training_from_pixels(
         settings,
         accelerator=make_accelerator("cpu", "no"),
         checkpoint_dir=tmp_path / "run",
+        start_step=0,
     )
     train_from_pixels(plain, folder, noise_scheduler, settings)
     moved = [
@@ -215,6 +216,26 @@ def test_unet_that_takes_more_than_latents_is_refused(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"in_channels": 9}))
     with pytest.raises(ValueError, match=r"finetune\.base_model: .* takes 9 channels, .* makes 4"):
         check_base_model(str(folder), resolution=32, layers=["mid"])
+
+
+def test_model_that_predicts_the_image_is_refused(tmp_path):
+    folder = write_model(tmp_path / "of-images", "sd1")
+    path = folder / "scheduler/scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "sample"}))
+    with pytest.raises(ValueError, match=r"base_model: .* 'sample'; expected one of epsilon, v_pr"):
+        check_base_model(str(folder), resolution=32, layers=["mid"])
+
+
+def test_noun_that_the_text_encoder_does_not_read_is_refused(folders):
+    before = "very " * (NUM_TOKENS - 3)
+    fitting, beyond = (f"{before}cat", ("cat",)), (f"{before}big red cat", ("very", "cat"))
+    for kind in KINDS:
+        settings = {"resolution": 32, "layers": ["mid"]}
+        check_base_model(str(folders[kind]), **settings, prompts=[fitting])
+        with pytest.raises(
+            ValueError, match=r"finetune\.validation_prompts\.1: cat lie beyond the 16 .*; shorten"
+        ):
+            check_base_model(str(folders[kind]), **settings, prompts=[fitting, beyond])
 
 
 def test_weights_in_half_precision_are_loaded_in_single(tmp_path):

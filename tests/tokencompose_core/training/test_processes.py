@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -61,6 +62,54 @@ def test_two_processes_with_half_the_batch_have_the_losses_of_one(tmp_path, unev
     assert (len(again), seen) == (4, [])
     for name, value in alone.state_dict().items():
         assert torch.allclose(value, resumed.state_dict()[name], atol=2e-5), name
+
+
+@pytest.fixture
+def damaged(tmp_path, uneven):
+    """The folder of a run that was killed in step 3, and whose checkpoint of step 2 is damaged."""
+
+    def die_at_three(step, num_steps, losses):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    every = replace(SHARED, checkpoint_every_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(read_encoded([uneven]), tmp_path / "two", every, on_step=die_at_three)
+    newest = tmp_path / "two/run/checkpoint-00000002.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    return tmp_path / "two"
+
+
+def test_processes_that_resume_end_with_the_weights_of_an_undisturbed_run(
+    tmp_path, uneven, damaged
+):
+    messages = []
+    run_processes(train_as_one_of, (uneven, damaged, SHARED), 2, messages.append)
+    assert [step for step, _ in messages] == [2, 3, 4]
+    alone, _ = train(read_encoded([uneven]), tmp_path / "one", SHARED)
+    resumed, again = train(read_encoded([uneven]), damaged, SHARED)
+    assert [row["step"] for row in again] == [1, 2, 3, 4]
+    for name, value in alone.state_dict().items():
+        assert torch.allclose(value, resumed.state_dict()[name], atol=2e-5), name
+
+
+def fail_to_read_once_as_second(encoded_folder, folder, settings, send):
+    load = torch.load
+
+    def fail_once(*args, **options):
+        torch.load = load
+        raise OSError(errno.EIO, "Input/output error")
+
+    if os.environ["RANK"] == "1":
+        torch.load = fail_once
+    train_as_one_of(encoded_folder, folder, settings, send)
+
+
+def test_process_that_cannot_read_the_checkpoint_goes_on_from_no_other(uneven, damaged):
+    messages = []
+    with pytest.raises(OSError, match="Input/output error"):
+        run_processes(fail_to_read_once_as_second, (uneven, damaged, SHARED), 2, messages.append)
+    assert messages == []
 
 
 def test_process_that_fails_ends_the_others(tmp_path, uneven):
