@@ -1,6 +1,7 @@
 """Rows of earlier outputs of a stage that answer what is asked again, with the same settings."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Generic
@@ -119,14 +120,12 @@ def read_stored_columns(
     Raises:
         StoreError: If the store cannot be read.
     """
-    with explain_failures(store.url, "read"):
-        try:
-            with store.filesystem.open(f"{store.root}/{key}/{name}", "rb") as file:
-                return read_columns(file, columns, all_or_nothing=all_or_nothing)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            if not _is_of_the_file(error):
-                raise
-            return {}
+    with (
+        _passing_over_damage(store),
+        store.filesystem.open(f"{store.root}/{key}/{name}", "rb") as file,
+    ):
+        return read_columns(file, columns, all_or_nothing=all_or_nothing)
+    return {}
 
 
 def digest_questions(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -143,16 +142,12 @@ def read_answered(store: Store, key: str) -> dict[str, str]:
     Raises:
         StoreError: If the store cannot be read.
     """
-    with explain_failures(store.url, "read"):
-        try:
-            content = store.filesystem.cat_file(f"{store.root}/{key}/{QUESTIONS_NAME}")
-            table = pq.read_table(pa.BufferReader(content), schema=QUESTION_SCHEMA)
-            columns = table["question"].to_pylist(), table["key"].to_pylist()
-        except (OSError, ValueError, pa.ArrowException) as error:
-            if not _is_of_the_file(error):
-                raise
-            return {}
-    return dict(zip(*columns, strict=True))
+    with _passing_over_damage(store):
+        content = store.filesystem.cat_file(f"{store.root}/{key}/{QUESTIONS_NAME}")
+        table = pq.read_table(pa.BufferReader(content), schema=QUESTION_SCHEMA)
+        columns = table["question"].to_pylist(), table["key"].to_pylist()
+        return dict(zip(*columns, strict=True))
+    return {}
 
 
 def has_settings(manifest: Manifest, parts: Mapping[str, Any], digests: Iterable[str]) -> bool:
@@ -287,11 +282,19 @@ def _undamaged(store: Store, manifest: Manifest, names: Sequence[str]) -> list[P
     return paths
 
 
-def _is_of_the_file(error: Exception) -> bool:
-    """Whether a file is gone, or no table, and nothing is wrong with the store.
+@contextmanager
+def _passing_over_damage(store: Store) -> Iterator[None]:
+    """Leave the context where a file of the store is gone or no table.
 
-    For a damaged file, Arrow raises an `OSError` too, but without a number.
+    Raises:
+        StoreError: If something is wrong with the store. For a damaged file Arrow raises an
+            `OSError` too, but without a number.
     """
-    return not isinstance(error, OSError) or (
-        isinstance(error, FileNotFoundError) or (type(error) is OSError and error.errno is None)
-    )
+    with explain_failures(store.url, "read"):
+        try:
+            yield
+        except (FileNotFoundError, ValueError, pa.ArrowException):
+            return
+        except OSError as error:
+            if type(error) is not OSError or error.errno is not None:
+                raise
