@@ -147,9 +147,13 @@ def _find_damage(path: Path) -> str:
                 return f"{damaged} differs from its checksum"
             file.seek(0)
             torch.load(file, map_location="meta", weights_only=True)  # without its tensors
+        # As it will be loaded: this reader looks at more of the directory.
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a byte that changed may be taken for anything
         if isinstance(error, MemoryError) or is_fault_of_machine(error):
             raise
+        if "unable to mmap" in str(error):  # too little memory, and nothing of the content
+            raise OSError(f"{path} cannot be loaded: {error}") from error
         return f"{type(error).__name__}: {error}"[:200]
     return ""
 
