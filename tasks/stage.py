@@ -237,6 +237,12 @@ def _summary(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         rejected.update(outcome.manifest.rejected)
     lost = ", ".join(f"{count} {reason}" for reason, count in sorted(rejected.items()))
-    return f"{outcomes[0].manifest.stage:9} {made:16} {num_in:5} in {num_out:5} out" + (
-        f"  left out: {lost}" if lost else ""
+    taken = sum(
+        outcome.manifest.facts.get("rows_taken_over", 0)
+        for outcome in outcomes
+        if outcome.state == "Completed"
     )
+    line = f"{outcomes[0].manifest.stage:9} {made:16} {num_in:5} in {num_out:5} out"
+    if taken:
+        line += f"  known already: {taken}"
+    return f"{line}  left out: {lost}" if lost else line

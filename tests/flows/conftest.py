@@ -22,6 +22,7 @@ from tokencompose_core.store.tables import read_table
 
 NUM_ROWS = 40
 _SUMMARY = re.compile(r"^(\w+) +(\d+ \w+(?:, \d+ \w+)*) +\d+ in", re.MULTILINE)
+_KNOWN = re.compile(r"^(\w+) .* out  known already: (\d+)", re.MULTILINE)
 _STATE = re.compile(r"(\d+) (\w+)")
 
 
@@ -99,11 +100,20 @@ class DrawnSet:
 
 @dataclass(frozen=True)
 class Run:
-    """What a flow did: images that models saw, modules built, outputs by state, what it gave."""
+    """What a flow did, and said.
+
+    Attributes:
+        calls: Images and captions that models saw.
+        built: Modules that were built.
+        states: Outputs of each stage by state.
+        known: How many samples of a stage it says were known already.
+        result: What it gave.
+    """
 
     calls: Counter[str]
     built: int
     states: dict[str, Counter[str]]
+    known: dict[str, int]
     result: Any
 
 
@@ -115,7 +125,8 @@ def run_flow(flow: Callable[[CurateConfig], Any], config: CurateConfig) -> Run:
         stage: Counter({name: int(count) for count, name in _STATE.findall(made)})
         for stage, made in _SUMMARY.findall(printed.getvalue())
     }
-    return Run(calls, calls.pop(BUILT, 0), states, result)
+    known = {stage: int(count) for stage, count in _KNOWN.findall(printed.getvalue())}
+    return Run(calls, calls.pop(BUILT, 0), states, known, result)
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,8 @@ def test_images_that_moved_load_no_model(drawn: DrawnSet):
     run = run_flow(curate, drawn.config())
     assert run.states["mask"]["Completed"] > 0
     assert (run.calls, run.built) == ({}, 0)
+    assert run.known == dict.fromkeys(("rank", "parse", "mask"), NUM_ROWS)
+    assert run_flow(curate, drawn.config()).known == {}  # nor is it said of what is cached
     tables = [
         read_table(drawn.store_dir / key / "grounded.parquet", GroundedCaption)
         for key, manifest in drawn.manifests("mask").items()

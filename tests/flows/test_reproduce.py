@@ -29,7 +29,10 @@ SMALL = {
         "sampler": {"num_inference_steps": 3},
     },
 }
-LINE = re.compile(r"^(\w+) +((?:\d+ \w+(?:, )?)+) +(\d+) in +(\d+) out(?:  left out: (.*))?$")
+LINE = re.compile(
+    r"^(\w+) +((?:\d+ \w+(?:, )?)+) +(\d+) in +(\d+) out"
+    r"(?:  known already: \d+)?(?:  left out: (.*))?$"
+)
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
