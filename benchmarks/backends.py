@@ -172,9 +172,8 @@ def main() -> None:
     for precision in digits:
         for detector_name, detector in detectors.items():
             for segmenter_name, segmenter in segmenters.items():
-                check = PrecisionCheck(
-                    precision, 0.0, least_masks=0
-                )  # measured here, over all scenes
+                # Measured here, over all scenes.
+                check = PrecisionCheck(precision, 0.0, least_masks=0)
                 started = time.perf_counter()
                 found = ground(detector, segmenter, held_out, options.batch_size, check)
                 seconds = time.perf_counter() - started

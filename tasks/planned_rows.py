@@ -1,7 +1,7 @@
 """Which rows of planned outputs need no model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.earlier_rows import outputs_of_settings
@@ -15,7 +15,7 @@ from tokencompose_core.store.earlier_rows import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Planned:
     """An output that is not there yet.
 
@@ -23,15 +23,15 @@ class _Planned:
         source: What it is made from.
         table: Its table's file.
         questions: What decides each row, as far as the input is known, by sample key.
+        known_left_out: How many samples are known not to get as far as its input.
         holders: Which earlier output answers a question.
-        known_left_out: Samples of the input's own input that are known not to get so far.
     """
 
     source: Input
     table: str
     questions: dict[str, str]
-    holders: dict[str, str]
     known_left_out: int
+    holders: dict[str, str] = field(default_factory=dict)
 
 
 class PlannedRows:
@@ -61,27 +61,28 @@ class PlannedRows:
         if table is None:
             return set()
         outputs = outputs_of_settings(self.store, specs)
-        asked: dict[str, dict[str, str]] = {}
-        left_out: dict[str, int] = {}
-        for spec in missing if outputs else ():
-            (source,) = spec.stored_inputs
-            rows, lost = self._rows(source, table.decided_by)
-            asked[spec.key], left_out[spec.key] = digest_questions(rows), len(lost)
-        every = {question for own in asked.values() for question in own.values()}
-        found = find_answers(self.store, outputs, every)
+        planned: dict[str, _Planned] = {}
         for spec in missing:
             (source,) = spec.stored_inputs
-            own = asked.get(spec.key, {})
+            rows, left_out = self._rows(source, table.decided_by) if outputs else ({}, set())
             before = self._planned.get(source.key)
-            self._planned[spec.key] = _Planned(
+            planned[spec.key] = _Planned(
                 source=source,
                 table=table.name,
-                questions=own,
-                holders={q: found[q] for q in own.values() if q in found},
-                known_left_out=left_out.get(spec.key, 0)
-                + (before.known_left_out if before is not None else 0),
+                questions=digest_questions(rows),
+                known_left_out=len(left_out) + (before.known_left_out if before else 0),
             )
-        return {sample for own in asked.values() for sample, q in own.items() if q in found}
+        every = {question for one in planned.values() for question in one.questions.values()}
+        holders = find_answers(self.store, outputs, every)
+        for one in planned.values():
+            one.holders = {q: holders[q] for q in one.questions.values() if q in holders}
+        self._planned |= planned
+        return {
+            sample
+            for one in planned.values()
+            for sample, question in one.questions.items()
+            if question in one.holders
+        }
 
     def count(self, key: str) -> int:
         """How many samples of a planned output's first input will go through no model for it."""

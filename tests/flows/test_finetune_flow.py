@@ -189,6 +189,18 @@ def test_two_processes_train_the_same_model_and_show_it_on_the_way(store, datase
     assert [event.step for event in events.Images("validation")] == [0, 2, 3]
 
 
+def job_of(config: FinetuneConfig, store: Store, dataset: str, folder: Path) -> TrainingJob:
+    """A training on a data set, to be run here and not by its task."""
+    job = TrainingJob(
+        config=config,
+        encoded=[part.path(store) for part in encode(dataset, config)],
+        work_dir=folder / "work",
+        log_dir=folder / "logs",
+    )
+    job.work_dir.mkdir()
+    return job
+
+
 def test_run_that_is_taken_up_logs_every_step_once(store, dataset, bases, tmp_path):
     config = config_for(
         bases["sd1"],
@@ -199,13 +211,7 @@ def test_run_that_is_taken_up_logs_every_step_once(store, dataset, bases, tmp_pa
         validation_every_steps=2,
         trackers=["tensorboard"],
     )
-    job = TrainingJob(
-        config=config,
-        encoded=[part.path(store) for part in encode(dataset, config)],
-        work_dir=tmp_path / "work",
-        log_dir=tmp_path / "logs",
-    )
-    job.work_dir.mkdir()
+    job = job_of(config, store, dataset, tmp_path)
 
     def break_at_last_step(step: int, losses: dict[str, float]) -> None:
         if step == config.num_steps:
@@ -231,13 +237,7 @@ def test_training_whose_process_is_killed_is_tried_again(store, dataset, bases, 
         validation_prompts=[],
         timeout_minutes=10.0,
     )
-    job = TrainingJob(
-        config=config,
-        encoded=[part.path(store) for part in encode(dataset, config)],
-        work_dir=tmp_path / "work",
-        log_dir=tmp_path / "logs",
-    )
-    job.work_dir.mkdir()
+    job = job_of(config, store, dataset, tmp_path)
 
     def kill_it(step: int, losses: dict[str, float]) -> None:
         if step == 2:

@@ -2,61 +2,21 @@
 
 import asyncio
 import json
-import shutil
 from typing import Any
 
 import pytest
-from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from data_schemas.configs.curate_config import CurateConfig
 from flows.__main__ import main
 from flows.curate import curate
 from flows.plan import plan
 from tasks.markdown import plain_text
 from tasks.planning import UNKNOWN_INPUT, Reason, StagePlan
-from tests.flows.conftest import NUM_ROWS, Base, DrawnSet, Run, run_flow
+from tests.flows.conftest import NUM_ROWS, Base, DrawnSet, run_flow
+from tests.flows.plans import STAGES, check_plan, images, only, plan_and_run, reasons
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.store.explain import DAMAGED, GONE, INPUT_CHANGED, NEVER, UNRECORDED
-
-STAGES = ["rank", "parse", "mask", "shard", "dataset"]
-
-
-def reasons(run: Run) -> dict[str, list[str]]:
-    return {stage.stage: [reason.why for reason in stage.reasons] for stage in run.result}
-
-
-def only(run: Run, stage: str) -> Reason:
-    """The one reason of a stage."""
-    (found,) = (one for one in run.result if one.stage == stage)
-    (reason,) = found.reasons
-    return reason
-
-
-def check_plan(run: Run) -> None:
-    """No model was called or built, and every stage is in the plan."""
-    assert run.calls == {}
-    assert run.built == 0
-    assert [stage.stage for stage in run.result] == STAGES
-
-
-def images(run: Run) -> dict[str, int]:
-    return {stage.stage: sum(reason.images for reason in stage.reasons) for stage in run.result}
-
-
-def plan_and_run(config: CurateConfig) -> Run:
-    """Plan, then compute, and see that what was planned is what went through the models."""
-    planned = run_flow(plan, config)
-    check_plan(planned)
-    computed = run_flow(curate, config)
-    for stage in planned.result:
-        states = computed.states[stage.stage]
-        assert states["Completed"] == sum(reason.outputs for reason in stage.reasons), stage
-        assert states["Cached"] + states["Reused"] == stage.stored, stage
-    for stage, model in (("rank", "clip"), ("parse", "tagger"), ("mask", "grounding_dino")):
-        assert computed.calls[model] == images(planned)[stage]
-    return planned
 
 
 def files(drawn: DrawnSet) -> dict[str, int]:
@@ -135,59 +95,6 @@ def test_new_rows_extend_the_last_partition_or_are_new(drawn: DrawnSet):
     assert (extended.why, extended.outputs, new.why) == (INPUT_CHANGED, 1, NEVER)
     assert extended.rows == {"added": extended.images}
     assert extended.images + new.images == 14
-
-
-@pytest.mark.parametrize("num_new", [4, 10])
-def test_rows_that_only_change_places_are_not_counted(drawn: DrawnSet, num_new: int):
-    """New rows among the old ones move ends of partitions, and rows to other partitions."""
-    drawn.rows[17]["caption"] = [f"A photo of {drawn.rows[17]['caption'][0].lower()}"]
-    del drawn.rows[30]
-    drawn.spread(num_new)
-    planned = plan_and_run(drawn.config())
-    assert only(planned, "rank").rows == {"added": num_new, "changed": 1, "removed": 1}
-    assert [images(planned)[stage] for stage in STAGES[:3]] == [num_new + 1] * 3
-    assert images(planned)["shard"] > num_new + 1
-
-
-def test_nouns_that_are_not_known_count_as_new_ones(drawn: DrawnSet):
-    drawn.spread(2)
-    planned = run_flow(plan, drawn.config(parse={"stop_nouns": ["nothing"]}))
-    check_plan(planned)
-    bounds = [images(planned)[stage] for stage in ("rank", "parse", "mask")]
-    assert bounds == [2, NUM_ROWS + 2, NUM_ROWS + 2]
-
-
-def test_replaced_images_are_counted_after_a_run_that_ranked_them(drawn: DrawnSet):
-    """Nouns are taken over with what is said of the images now."""
-    for number, item in enumerate(draw_held_out(3, seed=43)):
-        path = drawn.folder / f"{17 + number:03d}.jpg"
-        item.image.resize(Image.open(path).size).save(path, quality=92)
-        drawn.rows[17 + number]["caption"] = drawn.rows[17 + number]["caption"][:1]
-    config = drawn.config()
-    before = {key for stage in ("parse", "mask") for key in drawn.manifests(stage)}
-    run_flow(curate, config)
-    for stage in ("parse", "mask"):
-        for key in drawn.manifests(stage).keys() - before:
-            shutil.rmtree(drawn.store_dir / key)
-    planned, computed = run_flow(plan, config), run_flow(curate, config)
-    assert [images(planned)[stage] for stage in STAGES[:3]] == [0, 0, 3]
-    assert [computed.calls[name] for name in ("clip", "tagger", "grounding_dino")] == [0, 0, 3]
-
-
-def test_what_was_left_out_is_not_counted(drawn: DrawnSet):
-    drawn.rows[16]["caption"] = ["Very nice."]
-    run_flow(curate, drawn.config())
-    drawn.spread(2)
-    planned = plan_and_run(drawn.config())
-    assert [images(planned)[stage] for stage in STAGES[:3]] == [2, 2, 2]
-
-
-def test_caption_that_is_not_chosen_costs_less_than_planned(drawn: DrawnSet):
-    drawn.rows[17]["caption"][1] = "Some things."
-    config = drawn.config()
-    planned = run_flow(plan, config)
-    assert only(planned, "mask").outputs == 1
-    assert run_flow(curate, config).states["mask"]["Completed"] == 0
 
 
 def test_lost_and_damaged_outputs_are_named_and_nothing_else_is_computed(drawn: DrawnSet):

@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, a few of them kept, a damaged one set aside."""
 
+import errno
 import logging
 import os
 import zipfile
@@ -123,37 +124,37 @@ def load_checkpoint(folder: Path, step: int) -> dict[str, Any]:
     Raises:
         OSError: If the machine cannot read it.
     """
-    path = _path(folder, step)
+    return _load(_path(folder, step))
+
+
+def _load(path: Path) -> dict[str, Any]:
     try:
         # Mapped, so that what is copied to its place is in memory once.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:  # torch's word for a mapping that failed
-        raise OSError(f"{path} is whole, but cannot be loaded: {error}") from error
+    except RuntimeError as error:
+        # torch's word for a file that was not opened or mapped, whatever its content.
+        if "unable to " in str(error):
+            raise OSError(errno.ENOMEM, str(error), str(path)) from error
+        raise
 
 
 def _find_damage(path: Path) -> str:
     """What is wrong with a file's content; "" if nothing is.
 
-    `torch.load` alone compares no checksums, and does not tell a damaged file from a machine that
-    cannot read it.
+    `torch.load` alone compares no checksums, and zipfile overlooks what is damaged for torch.
 
     Raises:
         OSError: If the machine cannot read it.
     """
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as parts:
+        with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip()
-            if damaged is not None:
-                return f"{damaged} differs from its checksum"
-            file.seek(0)
-            torch.load(file, map_location="meta", weights_only=True)  # without its tensors
-        # As it will be loaded: this reader looks at more of the directory.
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if damaged is not None:
+            return f"{damaged} differs from its checksum"
+        _load(path)
     except Exception as error:  # a byte that changed may be taken for anything
         if isinstance(error, MemoryError) or is_fault_of_machine(error):
             raise
-        if "unable to mmap" in str(error):  # too little memory, and nothing of the content
-            raise OSError(f"{path} cannot be loaded: {error}") from error
         return f"{type(error).__name__}: {error}"[:200]
     return ""
 
