@@ -18,6 +18,7 @@ from tokencompose_core.store.earlier_rows import (
 )
 from tokencompose_core.store.map_in_threads import map_in_threads
 from tokencompose_core.store.tables import RecordType
+from tokencompose_core.store.uses import record_use
 
 
 def point_to_earlier(
@@ -40,6 +41,9 @@ def point_to_earlier(
     questions = map_in_threads(lambda spec: questions_of(store, spec).values(), missing)
     asked = {spec.key: set(own) for spec, own in zip(missing, questions, strict=True)}
     found = find_answers(store, outputs, set().union(*asked.values()))
+    # The stage may take hours, and nothing else keeps what was superseded from `gc`.
+    if found:
+        record_use(store, sorted(set(found.values())))
     return [
         spec.model_copy(update={"earlier": _most_first(asked.get(spec.key, ()), found)})
         for spec in specs

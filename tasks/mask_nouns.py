@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+from PIL import Image
 from prefect import task
 from prefect.client.schemas.objects import State
 
@@ -94,7 +95,10 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         from tokencompose_core.masking.ground_phrases import ground_phrases
         from tokencompose_core.masking.precision import PrecisionCheck
         from tokencompose_core.reports.contact_sheet import draw_mask_sheet
-        from tokencompose_core.store.open_image import open_image
+        from tokencompose_core.store.open_image import open_selected
+
+        def open_row(row: ParsedCaption | GroundedCaption) -> Image.Image:
+            return open_selected(Path(spec.images_dir) / row.image_path, row.image_sha256)
 
         settings = spec.settings
         device = resolve_device(spec.device)
@@ -108,7 +112,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
                 for index, phrases in ground_phrases(
                     load_detector(settings, device),
                     load_segmenter(settings, device),
-                    lambda index: open_image(Path(spec.images_dir) / new[index].image_path),
+                    lambda index: open_row(new[index]),
                     [(row.width, row.height) for row in new],
                     [row.phrases for row in new],
                     box_threshold=settings.box_threshold,
@@ -138,7 +142,7 @@ def mask_partition(spec: MaskSpec) -> Manifest | State:
         taken.write_questions(folder, {row.key for row in parsed})
         shown = grounded[:SHEET_IMAGES]
         draw_mask_sheet(
-            (open_image(Path(spec.images_dir) / c.image_path) for c in shown),
+            map(open_row, shown),
             [c.caption for c in shown],
             [c.phrases for c in shown],
         ).save(folder / SHEET_NAME, quality=85)

@@ -66,7 +66,7 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
 
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.captions.clip import best_caption, score_captions
-        from tokencompose_core.store.open_image import BadImageError, open_image
+        from tokencompose_core.store.open_image import BadImageError, open_selected
 
         require_images(spec.images_dir)
         selected = read_table(spec.selected.path(store), SelectedImage)
@@ -83,7 +83,8 @@ def rank_partition(spec: RankSpec) -> Manifest | State:
 
         def load_image(index: int) -> Image.Image | None:
             try:
-                return open_image(Path(spec.images_dir) / new[index].image_path)
+                row = new[index]
+                return open_selected(Path(spec.images_dir) / row.image_path, row.image_sha256)
             except BadImageError as error:
                 bad[index] = error
                 return None

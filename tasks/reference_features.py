@@ -81,7 +81,7 @@ def extract_reference(spec: ReferenceSpec) -> Manifest | State:
     def write(folder: Path, store: Store) -> dict[str, Any]:
         from tokencompose_core.evaluation.feature_table import write_features
         from tokencompose_core.evaluation.image_features import extract_features
-        from tokencompose_core.store.open_image import BadImageError, open_image
+        from tokencompose_core.store.open_image import BadImageError, open_selected
 
         require_images(spec.images_dir)
         pairs = read_table(spec.pairs.path(store), CaptionPair)
@@ -90,7 +90,8 @@ def extract_reference(spec: ReferenceSpec) -> Manifest | State:
 
         def load_image(index: int) -> Image.Image | None:
             try:
-                return open_image(Path(spec.images_dir) / pairs[index].image_path)
+                pair = pairs[index]
+                return open_selected(Path(spec.images_dir) / pair.image_path, pair.image_sha256)
             except BadImageError as error:
                 bad[index] = error
                 return None

@@ -64,6 +64,8 @@ def test_grown_set_is_the_one_computed_from_nothing(
     drawn.rows[11]["caption"] = ["A photo of a dog and a cat."]
     del drawn.rows[30]
     config = drawn.config(**changes)
+    noted: set[str] = set()
+    monkeypatch.setattr("tasks.earlier_rows.record_use", lambda store, keys: noted.update(keys))
     grown = run_flow(curate, config)
     assert grown.calls["clip"] == 5
     assert 0 < grown.calls["tagger"] <= 5
@@ -88,6 +90,8 @@ def test_grown_set_is_the_one_computed_from_nothing(
         assert [m.names() for m in one] == [m.names() for m in other]
         assert any(manifest.facts.get("rows_taken_over") for manifest in one)
         assert not any("rows_taken_over" in manifest.facts for manifest in other)
+        # `gc` is told what the run will read.
+        assert noted.issuperset(*(m.facts.get("taken_over_from", ()) for m in one))
     lost = left_out(drawn.store_dir, ours, "parse")
     stopped = {r.key for r in lost if r.reason == "phrase-on-stop-list"}
     kept = {

@@ -23,6 +23,7 @@ from tests.conftest import MODELS
 from tokencompose_core.masking.convert_grounding_dino import convert_grounding_dino
 from tokencompose_core.masking.convert_sam_hq import convert_sam_hq
 from tokencompose_core.pocket.floors.held_out import draw_held_out
+from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.run_lengths import mask_iou
 from tokencompose_core.store.tables import read_table, write_table
 
@@ -51,12 +52,13 @@ def converted(tmp_path_factory) -> dict[str, str]:
 def parsed(tmp_path, store_dir) -> Input:
     rows = []
     for number, item in enumerate(draw_held_out(5, seed=31)):
-        item.image.save(tmp_path / f"{number}.png")
+        path = tmp_path / f"{number}.png"
+        item.image.save(path)
         rows.append(
             ParsedCaption(
                 key=str(number),
-                image_path=f"{number}.png",
-                image_sha256="",
+                image_path=path.name,
+                image_sha256=file_digest(path),
                 width=item.image.width,
                 height=item.image.height,
                 caption=item.sentence.text,
@@ -123,6 +125,14 @@ def test_stage_finds_the_same_with_models_of_transformers(tmp_path, parsed, conv
         if one.mask_counts:
             overlap = mask_iou(one.mask_counts, other.mask_counts, caption.height, caption.width)
             assert overlap > 0.999
+
+
+def test_image_that_was_replaced_since_it_was_selected_is_named(tmp_path, parsed):
+    (tmp_path / "3.png").write_bytes((tmp_path / "2.png").read_bytes())
+    wanted = spec(tmp_path, parsed)
+    with pytest.raises(ValueError, match=r"3\.png has changed since it was selected; run the flow"):
+        mask_partition.fn(wanted)
+    assert open_store().find(wanted.key) is None
 
 
 def test_manifest_says_how_far_from_float32_the_masks_are(tmp_path, parsed):

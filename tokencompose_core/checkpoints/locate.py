@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from data_schemas.manifest import check_file_name
-from tokencompose_core.store.keys import file_digest, folder_digest
+from tokencompose_core.store.keys import file_digest, folder_digest, visible_files
 
 _WHERE_TO_GET = {
     "groundingdino_swint_ogc.pth": (
@@ -86,6 +86,8 @@ def local_or_hub(name: str) -> str:
 def identity(name: str, revision: str = "") -> str:
     """What stands for a model in keys: a digest of its content, or hub name and revision.
 
+    Hidden files of a folder are no part of a model, see `visible_files`.
+
     The content of a model on this machine is read once a process, and again when a file's size or
     time of change is another.
     """
@@ -119,8 +121,8 @@ def _content_digest(path: Path) -> str:
 
 def _states(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of change of each file of a model."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    found = ((str(file), file.stat()) for file in files if file.is_file())
+    files = visible_files(path) if path.is_dir() else [path]
+    found = ((str(file), file.stat()) for file in files)
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
 

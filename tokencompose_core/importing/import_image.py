@@ -8,7 +8,7 @@ from data_schemas.records import GroundedCaption, SelectedImage
 from data_schemas.rejections import Rejection, RejectionReason
 from tokencompose_core.importing.ground_row import BlackMasks, ground_row
 from tokencompose_core.importing.read_rows import STAGE, ListedRow
-from tokencompose_core.store.open_image import BadImageError, open_image
+from tokencompose_core.store.open_image import BadImageError, open_selected
 
 
 def import_image(
@@ -32,7 +32,7 @@ def import_image(
         row that is not the caption's; and counts of what was met, see `ground_row`.
 
     Raises:
-        ValueError: If the image has no row with a caption that was selected.
+        ValueError: If the image has no row with a caption that was selected, or has changed.
     """
     rejections = [row for row in rows if isinstance(row, Rejection)]
     listed = [row for row in rows if isinstance(row, ListedRow)]
@@ -46,7 +46,7 @@ def import_image(
         return None, rejections + _refuse(listed, image), Counter()
     rejections += _refuse([other for other in listed if other is not row], image)
     try:
-        size = open_image(images_dir / image.image_path).size
+        size = open_selected(images_dir / image.image_path, image.image_sha256).size
     except BadImageError as error:
         rejections.append(
             Rejection(key=image.key, stage=STAGE, reason=error.reason, detail=str(error))

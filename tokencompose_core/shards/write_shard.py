@@ -15,8 +15,7 @@ from data_schemas.records import (
     IndexedCaption,
     IndexedPhrase,
 )
-from tokencompose_core.store.keys import file_digest
-from tokencompose_core.store.open_image import encode_for_shard
+from tokencompose_core.store.open_image import check_unchanged, encode_for_shard
 from tokencompose_core.store.run_lengths import decode_mask, mask_area
 from tokencompose_core.store.tables import write_table
 
@@ -44,10 +43,7 @@ def write_shard(folder: Path, samples: Sequence[GroundedCaption], images_dir: Pa
     with webdataset.TarWriter(str(folder / SHARD_NAME), encoder=False, mtime=0.0) as writer:
         for sample in samples:
             path = images_dir / sample.image_path
-            if file_digest(path) != sample.image_sha256:
-                raise ValueError(
-                    f"{path} has changed since it was selected; run the flow again from the start"
-                )
+            check_unchanged(path, sample.image_sha256)
             suffix, content = encode_for_shard(path)
             record = {
                 "__key__": sample.key,

@@ -41,7 +41,9 @@ class Store:
     On a local disk an entry is written beside its place and renamed into it, so that it is there
     whole or not at all. On an object store, which cannot rename, the manifest is the last object to
     be written, and an entry without it does not exist. Two writers of one key do the same work
-    twice; on a disk the first one wins, on an object store the last, and both outputs are valid.
+    twice, and the first one wins; whoever finds its output beside their own takes it as theirs. If
+    on an object store both write within the same moments, and not the same bytes, files of both may
+    be left there: such an entry is damaged, and made anew when it is next asked for.
 
     What goes wrong with the store itself is a `StoreError`, which names it: a lost connection is
     never taken for an output that is not there.
@@ -275,6 +277,9 @@ class Store:
                 parent = f"{target}/{file.name}".rpartition("/")[0]
                 self.filesystem.makedirs(parent, exist_ok=True)
             self.filesystem.put_file(str(folder / file.name), f"{target}/{file.name}")
+        existing = self.find(manifest.key)  # another writer was faster
+        if existing is not None:
+            return existing
         self.filesystem.put_file(str(folder / MANIFEST_NAME), f"{target}/{MANIFEST_NAME}")
         return manifest
 

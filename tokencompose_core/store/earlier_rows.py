@@ -177,8 +177,7 @@ def earlier_outputs(
     """
     own = set(keys)
     history = History(store, lambda key: key.startswith(prefix) and key not in own)
-    with explain_failures(store.url, "read"):
-        newest_first = reversed(history.manifests.values())
+    newest_first = reversed(history.manifests.values())
     return [m for m in newest_first if QUESTIONS_NAME in m.names() and suits(m)]
 
 
@@ -244,16 +243,16 @@ def take_rows(
         if paths is None:
             continue
         questions_path, table_path, rejections_path = paths
-        asked = {row.question: row.key for row in read_table(questions_path, AnsweredQuestion)}
-        then = {sample: asked[q] for sample, q in left.items() if q in asked}
+        lost: dict[str, list[Rejection]] = {}
         try:
+            asked = {row.question: row.key for row in read_table(questions_path, AnsweredQuestion)}
+            then = {sample: asked[q] for sample, q in left.items() if q in asked}
             found = read_rows_of(table_path, set(then.values()))
             rows = {row["key"]: record_type.model_validate(row) for row in found}
-        except ValidationError:  # an earlier release wrote other rows
-            continue
-        lost: dict[str, list[Rejection]] = {}
-        for rejection in read_table(rejections_path, Rejection) if manifest.rejected else ():
-            lost.setdefault(rejection.key, []).append(rejection)
+            for rejection in read_table(rejections_path, Rejection) if manifest.rejected else ():
+                lost.setdefault(rejection.key, []).append(rejection)
+        except (FileNotFoundError, ValidationError):
+            continue  # gone since, or with other rows of an earlier release
         for sample, sample_then in then.items():
             if sample_then in rows:
                 taken.rows[sample] = rows[sample_then]

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from data_schemas.manifest import Manifest
 from tokencompose_core.store.content_store import MANIFEST_NAME, Store
 from tokencompose_core.store.keys import canonical_json
+from tokencompose_core.store.store_error import explain_failures
 
 
 class History:
@@ -31,24 +32,30 @@ class History:
 
     @cached_property
     def manifests(self) -> dict[str, Manifest]:
-        """Every manifest that can be read, by its key, the newest last."""
+        """Every manifest by its key, the newest last; a damaged one is passed over.
+
+        Raises:
+            StoreError: If the store cannot be read.
+        """
         filesystem = self.store.filesystem
 
         def read(folder: str) -> Manifest | None:
             try:
                 content = filesystem.cat_file(f"{folder}/{MANIFEST_NAME}")
                 manifest = Manifest.model_validate_json(content)
-            except (OSError, ValidationError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValidationError):
                 return None
             return manifest if folder.rstrip("/").endswith(f"/{manifest.key}") else None
 
-        try:
-            names = filesystem.ls(self.store.root, detail=False)
-        except FileNotFoundError:
-            return {}
-        folders = [name for name in names if self._wanted(name.rstrip("/").rpartition("/")[2])]
-        with ThreadPoolExecutor() as executor:
-            found = [manifest for manifest in executor.map(read, folders) if manifest is not None]
+        with explain_failures(self.store.url, "read"):
+            try:
+                names = filesystem.ls(self.store.root, detail=False)
+            except FileNotFoundError:
+                return {}
+            folders = [name for name in names if self._wanted(name.rstrip("/").rpartition("/")[2])]
+            with ThreadPoolExecutor() as executor:
+                read_ones = list(executor.map(read, folders))
+        found = [manifest for manifest in read_ones if manifest is not None]
         found.sort(key=lambda manifest: (manifest.provenance.get("created", ""), manifest.key))
         return {manifest.key: manifest for manifest in found}
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +67,34 @@ def files_digest(files: tuple[StoredFile, ...]) -> str:
 
 def describe_files(folder: Path) -> tuple[StoredFile, ...]:
     """Every file below a folder with its size and digest, sorted by name."""
+    return _describe(folder, sorted(path for path in folder.rglob("*") if path.is_file()))
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of a folder by the names and contents of its files, but for hidden ones."""
+    return files_digest(_describe(folder, visible_files(folder)))
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """Files below a folder, sorted by name, but for hidden ones and those in hidden folders.
+
+    What tools keep there changes by itself: `.git/index` with a look at it, and the times in
+    `.cache/huggingface` with every download, even of what is there already.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _describe(folder: Path, files: Iterable[Path]) -> tuple[StoredFile, ...]:
     return tuple(
         StoredFile(
             name=path.relative_to(folder).as_posix(),
             num_bytes=path.stat().st_size,
             sha256=file_digest(path),
         )
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        for path in files
     )
-
-
-def folder_digest(folder: Path) -> str:
-    """Digest of a folder by the names and contents of its files."""
-    return files_digest(describe_files(folder))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokencompose_core.store.content_store import LOGS, UNFINISHED, WRITING, Store
 from tokencompose_core.store.removal import REMOVING
-from tokencompose_core.store.scratch import is_abandoned
+from tokencompose_core.store.scratch import alone_at_once, is_abandoned
 
 _ROWS = "rows"
 _DAY = timedelta(days=1)
@@ -36,9 +36,10 @@ def find_leftovers(
     """Find what is left of work that has ended.
 
     That is: folders in which a process that has died wrote or removed; checkpoints of work that is
-    published, after a day, or that nobody has gone on with within the age; rows of a caption set
-    that have waited for a day; logs of trackers for outputs that are not there, after the age.
-    Folders without a lock, which a file system without locks has, go by age too.
+    published, after a day, or that nobody has gone on with within the age, unless a run works in
+    their folder; rows of a caption set that have waited for a day; logs of trackers for outputs
+    that are not there, after the age. Folders without a lock, which a file system without locks
+    has, go by age too.
 
     Args:
         store: The store.
@@ -58,9 +59,11 @@ def find_leftovers(
 
 
 def remove_leftover(leftover: Leftover) -> None:
-    """Remove it; one that is gone already is no error."""
+    """Remove it; one that is gone already, or that a run has taken up since, is no error."""
     if leftover.path.is_dir():
-        shutil.rmtree(leftover.path, ignore_errors=True)
+        with alone_at_once(leftover.path) as alone:
+            if alone:
+                shutil.rmtree(leftover.path, ignore_errors=True)
     else:
         leftover.path.unlink(missing_ok=True)
 
@@ -80,13 +83,20 @@ def _candidates(
                     yield rows, "rows that wait for a run"
                 elif rows.is_dir() and _is_abandoned(rows, now, older_than):
                     yield rows, "a killed reader's rows"
-        elif path.name in published and now - _changed(path) > _DAY:
-            yield path, "checkpoints of what is published"
-        elif now - _changed(path) > older_than:
-            yield path, "checkpoints of work that was given up"
+            continue
+        is_published = path.name in published
+        if now - _changed(path) > (_DAY if is_published else older_than) and _is_free(path):
+            what = "what is published" if is_published else "work that was given up"
+            yield path, f"checkpoints of {what}"
     for path in sorted((root / LOGS).glob("*")):
         if path.name not in published and now - _changed(path) > older_than:
             yield path, "logs of an output that is not there"
+
+
+def _is_free(folder: Path) -> bool:
+    # A run that goes on from old checkpoints changes nothing there until its own first.
+    with alone_at_once(folder) as alone:
+        return alone
 
 
 def _is_abandoned(path: Path, now: datetime, older_than: timedelta) -> bool:

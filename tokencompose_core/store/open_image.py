@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_schemas.rejections import RejectionReason
+from tokencompose_core.store.keys import file_digest
 
 # PIL itself refuses more than this, before it decodes anything.
 MOST_PIXELS = 178_956_970
@@ -26,6 +27,7 @@ _SHARD_SUFFIXES = {
 # Modes that `convert("RGB")` turns into the same pixels as `open_image`.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 _ORIENTATION = 0x0112
+_PNG_BIT_DEPTH = 24  # the byte of the header that says it
 DECODING_ERRORS = (
     OSError,
     SyntaxError,
@@ -110,6 +112,31 @@ def open_image(path: Path) -> Image.Image:
             ) from error
 
 
+def open_selected(path: Path, sha256: str) -> Image.Image:
+    """The same of an image that was selected: what is found in it is stored under its digest.
+
+    Raises:
+        BadImageError: As for `open_image`.
+        ValueError: If it is another one by now.
+        OSError: If the machine cannot read it.
+    """
+    check_unchanged(path, sha256)
+    return open_image(path)
+
+
+def check_unchanged(path: Path, sha256: str) -> None:
+    """Refuse an image that is not the one that was selected; a missing one is left to others.
+
+    Raises:
+        ValueError: If it is another one.
+        OSError: If the machine cannot read it.
+    """
+    if path.is_file() and file_digest(path) != sha256:
+        raise ValueError(
+            f"{path} has changed since it was selected; run the flow again from the start"
+        )
+
+
 def encode_for_shard(path: Path) -> tuple[str, bytes]:
     """An image's bytes for a shard, and their suffix.
 
@@ -124,6 +151,7 @@ def encode_for_shard(path: Path) -> tuple[str, bytes]:
         plain = (
             bool(suffixes)
             and image.mode in _PLAIN_MODES
+            and not _is_deep_png(image, path)
             and not image.has_transparency_data
             and image.getexif().get(_ORIENTATION, 1) == 1
         )
@@ -133,6 +161,14 @@ def encode_for_shard(path: Path) -> tuple[str, bytes]:
     stream = io.BytesIO()
     open_image(path).save(stream, format="PNG")
     return "png", stream.getvalue()
+
+
+def _is_deep_png(image: Image.Image, path: Path) -> bool:
+    """Whether a PNG has 16 bits a channel, of which PIL says nothing if it has three of them."""
+    if image.format != "PNG":
+        return False
+    with path.open("rb") as file:
+        return file.read(_PNG_BIT_DEPTH + 1)[_PNG_BIT_DEPTH] == 16
 
 
 def _open(path: Path) -> Image.Image:

@@ -69,6 +69,27 @@ def alone_in(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def alone_at_once(folder: Path) -> Iterator[bool]:
+    """Have such a folder too while the context lasts, without waiting for it.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Whether one has it: nobody else does, or there are no locks here.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _has_lock(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
 def _open_folder(folder: Path) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)

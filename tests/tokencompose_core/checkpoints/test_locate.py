@@ -31,3 +31,17 @@ def test_identity_of_a_folder_sees_each_of_its_files(tmp_path):
     assert len(set(found)) == len(found)
     copy = shutil.copytree(tmp_path, tmp_path.with_name("copy"))
     assert identity(str(copy)) == found[-1]
+
+
+def test_identity_of_a_folder_leaves_out_what_tools_hide_there(tmp_path):
+    # A hidden folder above is none of the model's.
+    model = tmp_path / ".cache" / "model"
+    (model / "unet").mkdir(parents=True)
+    (model / "unet/weights.bin").write_bytes(b"a")
+    plain = identity(str(model))
+    for name in (".git/index", ".cache/huggingface/download/unet/w.metadata", "unet/.DS_Store"):
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_bytes(b"x")
+        assert identity(str(model)) == plain
+    (model / "unet/weights.bin").write_bytes(b"bb")
+    assert identity(str(model)) != plain

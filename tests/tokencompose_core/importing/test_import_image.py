@@ -6,8 +6,8 @@ from data_schemas.records import SelectedImage
 from tokencompose_core.importing.import_image import import_image
 from tokencompose_core.importing.read_rows import ListedNoun, ListedRow
 from tokencompose_core.selection.candidates import roots_of
+from tokencompose_core.store.keys import file_digest
 
-IMAGE = SelectedImage(key="k", image_path="k.png", image_sha256="0", captions=["A cat."])
 CAT = ListedRow("A cat.", (ListedNoun("cat", "cat.png"),))
 BLANK = ListedRow(" ", ())
 
@@ -20,7 +20,9 @@ def folder(tmp_path):
 
 
 def import_rows(folder, *rows):
-    return import_image(IMAGE, rows, folder, roots_of(folder), "whole_image")
+    digest = file_digest(folder / "k.png")
+    image = SelectedImage(key="k", image_path="k.png", image_sha256=digest, captions=["A cat."])
+    return import_image(image, rows, folder, roots_of(folder), "whole_image")
 
 
 def test_row_whose_caption_was_not_selected_is_passed_over_and_reported(folder):

@@ -7,6 +7,7 @@ import pytest
 from data_schemas.manifest import Manifest
 from data_schemas.records import PARSED_SCHEMA, NounPhrase, ParsedCaption
 from data_schemas.rejections import REJECTION_SCHEMA, Rejection, RejectionReason
+from tokencompose_core.store import earlier_rows
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.earlier_rows import (
     QUESTIONS_NAME,
@@ -193,6 +194,8 @@ def test_store_that_does_not_answer_is_no_store_without_rows(store, monkeypatch)
         read_stored_columns(store, made.key, NAME, TABLE.decided_by)
     with pytest.raises(StoreError, match="no answer"):
         find_answers(store, [made], ["x"])
+    with pytest.raises(StoreError, match="no answer"):
+        look(store)
 
 
 @pytest.mark.parametrize("schema", [{"key": ["a"]}, {"caption": ["one"]}, {"other": [1]}])
@@ -217,3 +220,17 @@ def test_only_the_columns_asked_for_decide(tmp_path):
     assert ask(moved, TABLE.decided_by) == ask(row, TABLE.decided_by) == questions(a="one")
     assert ask(moved, NESTED) != ask(row, NESTED)
     assert ask(row, ("caption", "phrases.text")) == {}
+
+
+def test_output_that_is_removed_while_it_is_read_is_passed_over(store, monkeypatch):
+    older, newer = put(store, 1, lost="a", a="one"), put(store, 2, lost="a", a="one")
+    read = earlier_rows.read_rows_of
+
+    def remove_and_read(path, keys):
+        if store.filesystem.exists(f"{store.root}/{newer.key}"):
+            store.filesystem.rm(f"{store.root}/{newer.key}", recursive=True)
+            path.unlink(missing_ok=True)
+        return read(path, keys)
+
+    monkeypatch.setattr(earlier_rows, "read_rows_of", remove_and_read)
+    assert take(store, newer.key, older.key, a="one").sources == {older.key: 1}

@@ -12,11 +12,13 @@ from PIL import Image
 
 from data_schemas.rejections import RejectionReason
 from tests.too_many_files import too_many_files
+from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.open_image import (
     BadImageError,
     check_image,
     encode_for_shard,
     open_image,
+    open_selected,
 )
 
 # Left half red, right half blue, twice as wide as high.
@@ -158,6 +160,44 @@ def test_any_damage_to_the_bytes_is_a_bad_image(tmp_path):
                 except BadImageError as error:
                     outcomes.add(error.reason)
     assert {"RGB", RejectionReason.IMAGE_UNREADABLE} <= outcomes
+
+
+def deep_png() -> bytes:
+    """PICTURE with 16 bits a channel, which PIL reads and does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+    width, height = PICTURE.size
+    pixels = (np.asarray(PICTURE).astype(">u2") * 257).reshape(height, -1)
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_colours_of_sixteen_bits_go_into_a_shard_with_eight(tmp_path):
+    path = tmp_path / "deep.png"
+    path.write_bytes(deep_png())
+    assert np.array_equal(np.asarray(open_image(path)), np.asarray(PICTURE))
+    suffix, content = encode_for_shard(path)
+    assert (suffix, content[24]) == ("png", 8)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), np.asarray(PICTURE))
+
+
+def test_selected_image_is_the_one_of_its_digest(tmp_path):
+    path = save(tmp_path / "a.png")
+    digest = file_digest(path)
+    assert open_selected(path, digest).size == PICTURE.size
+    save(path, PICTURE.rotate(90, expand=True))
+    with pytest.raises(ValueError, match=r"a\.png has changed since it was selected") as caught:
+        open_selected(path, digest)
+    assert not isinstance(caught.value, BadImageError)
+    path.unlink()
+    with pytest.raises(BadImageError) as missing:
+        open_selected(path, digest)
+    assert missing.value.reason == RejectionReason.IMAGE_MISSING
 
 
 def shard_cases():

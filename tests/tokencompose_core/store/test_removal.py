@@ -16,9 +16,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tests.conftest import ROOT
 from tests.tokencompose_core.store.hand_made_store import entries_of, publish, publish_chain
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.leftovers import find_leftovers, remove_leftover
+from tokencompose_core.store.leftovers import Leftover, find_leftovers, remove_leftover
 from tokencompose_core.store.removal import remove_entries
-from tokencompose_core.store.scratch import scratch_dir
+from tokencompose_core.store.scratch import alone_in, scratch_dir
 from tokencompose_core.store.store_error import StoreError
 from tokencompose_core.store.survey import Condition
 from tokencompose_core.store.uses import last_uses, record_use
@@ -255,3 +255,27 @@ def test_leftovers_go_by_lock_or_age(tmp_path: Path):
     assert not any(path.exists() for path in expected)
     again = find_leftovers(store, [stored.key], now=now, older_than=timedelta(days=30))
     assert again == []
+
+
+def test_checkpoints_that_a_run_goes_on_from_are_left_to_it(tmp_path: Path):
+    store = Store(str(tmp_path))
+    work_dir = store.work_dir("finetune-v3-0")
+    checkpoint = work_dir / "step-1"
+    checkpoint.write_bytes(b"12345")
+    month = (datetime.now(UTC) - timedelta(days=31)).timestamp()
+
+    def find() -> list[Leftover]:
+        for one in (checkpoint, work_dir):
+            os.utime(one, (month, month))
+        now, age = datetime.now(UTC), timedelta(days=30)
+        return find_leftovers(store, ["finetune-v3-0"], now=now, older_than=age)
+
+    with alone_in(work_dir, lambda: None):
+        assert find() == []
+    (found,) = find()
+    with alone_in(work_dir, lambda: None):  # taken up since it was found
+        remove_leftover(found)
+    assert checkpoint.is_file()
+    remove_leftover(found)
+    assert not work_dir.exists()
+    remove_leftover(found)

@@ -135,3 +135,17 @@ def test_connection_lost_while_an_output_is_written_leaves_none(store: Store, s3
         s3.gate.open()
     assert store.find("key") is None
     assert store.publish("key", "stage", write_two_files).num_out == 2
+
+
+def test_of_two_writers_the_first_one_wins(store: Store, monkeypatch: pytest.MonkeyPatch):
+    put_file, others = store.filesystem.put_file, []
+
+    def put_after_another(*args: str) -> None:
+        monkeypatch.undo()
+        others.append(store.publish("key", "stage", write_two_files))
+        put_file(*args)
+
+    monkeypatch.setattr(store.filesystem, "put_file", put_after_another)
+    ours = store.publish("key", "stage", lambda folder: write_two_files(folder) | {"num_in": 3})
+    assert [ours] == others
+    assert store.find("key") == ours
