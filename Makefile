@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train \
-	bench-train-gpu bench-objectives bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
+	bench-train-gpu bench-objectives bench-own-object bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
 	bench-evaluate bench-evaluate-gpu bench-records bench-crashes bench-operate deploy lock format clean
 
 setup: $(READY)  ## Make the environment .venv from the lock file: 6 GB, once
@@ -54,6 +54,9 @@ bench-train-gpu: $(READY)  ## The same on a GPU, with larger models and batches
 
 bench-objectives: $(READY)  ## What each objective does to attention and denoising
 	@$(BIN)/python benchmarks/objectives.py
+
+bench-own-object: $(READY)  ## Whether nouns look at their own objects, with the same models
+	@$(BIN)/python benchmarks/own_object.py
 
 bench-assignments: $(READY)  ## How well phrases get their masks, by the way boxes are assigned
 	@$(BIN)/python benchmarks/assignments.py

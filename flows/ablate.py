@@ -8,6 +8,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from tasks.check_evaluation import check_evaluation
 from tasks.check_machine import check_machine
+from tasks.check_trainings import check_trainings
 from tasks.compare_models import base_model
 from tasks.compare_variants import Ablation, compare_variants, list_trainings
 from tasks.model_under_test import ModelUnderTest
@@ -27,9 +28,11 @@ def ablate(config: AblateConfig = POCKET) -> Ablation:
     """
     models = [base_model(config.finetune)]
     check_machine(config.finetune)
+    trainings = list_trainings(config)
+    check_trainings({training.label: training.config for training in trainings})
     check_evaluation(models, config.evaluate_config)
     curated = curate(config.curate)
-    for training in list_trainings(config):
+    for training in trainings:
         stored = finetune(curated.dataset, training.config, training.label)
         models.append(ModelUnderTest(label=training.label, stored=stored))
     scores = evaluate(models, config.evaluate_config).scores

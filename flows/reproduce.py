@@ -8,6 +8,7 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from tasks.check_evaluation import check_evaluation
 from tasks.check_machine import check_machine
+from tasks.check_trainings import check_heads, check_trainings
 from tasks.compare_models import Reproduction, base_model, compare_models, denoising_alone
 from tasks.draw_attention import draw_attention
 from tasks.model_under_test import ModelUnderTest
@@ -24,6 +25,8 @@ def reproduce(config: ReproduceConfig = POCKET) -> Reproduction:
     """
     models = [base_model(config.finetune)]
     check_machine(config.finetune)
+    check_trainings({"grounded": config.finetune})
+    check_heads(config.finetune, config.evaluate)
     check_evaluation(models, config.evaluate)
     curated = curate(config.curate)
     if config.denoising_baseline:

@@ -14,7 +14,8 @@ NOTES = (
     " beyond that, of a difference seed by seed; of a single seed prompts alone. * marks a"
     " difference whose interval excludes zero.",
     "Inside: share of the nouns' attention that falls inside their masks; it and the denoising loss"
-    " are measured on samples that were held out, as a mean over training seeds.",
+    " are measured on samples that were held out, as a mean over training seeds. Inside is that of"
+    " the variant's own layers and masks: variants that differ in these cannot be compared by it.",
     "Paper: what it reports for Stable Diffusion 1.4 on its own prompts.",
 )
 

@@ -122,7 +122,6 @@ class FinetuneConfig(FlowConfig):
             "constant_with_warmup",
             "linear",
             "cosine",
-            "cosine_with_restarts",
             "polynomial",
         ],
         Field(description="How the learning rate changes over the steps, as diffusers names it."),

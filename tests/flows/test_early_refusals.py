@@ -81,6 +81,23 @@ def test_figures_beside_multigen(run: Callable, tmp_path: Path):
         run({"benchmarks": benchmarks, "quality": {"pocket": {"source": source}}})
 
 
+def test_layers_that_the_base_model_lacks():
+    has = r"the UNet has no cross-attention 'up_64'; it has .*up_16"
+    objective = {"layers": ["mid", "up_64"]}
+    with pytest.raises(ValueError, match=rf"^grounded: finetune\.objective\.layers: {has}"):
+        reproduce.fn(ReproduceConfig.load(finetune={"objective": objective}))
+    heads = rf"^evaluate\.attention\.heads_of: {has}.*; name one of these, or leave it empty"
+    with pytest.raises(ValueError, match=heads):
+        run_reproduce({"attention": {"heads_of": "up_64"}})
+    variants = [
+        {"label": "all"},
+        {"label": "finest", "changes": {"objective": objective}},
+    ]
+    studies = {"layers": variants}
+    with pytest.raises(ValueError, match=rf"^finest, seed 1: finetune\.objective\.layers: {has}"):
+        ablate.fn(AblateConfig.load(studies=studies, run=["layers"]))
+
+
 NO_HUB = (
     " is not on this machine, and no hub is asked with the profile pocket or HF_HUB_OFFLINE=1. Use"
     " --profile paper, or HF_HUB_OFFLINE=0"

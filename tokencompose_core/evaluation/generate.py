@@ -164,11 +164,17 @@ def generate_images(
     sampler: Sampler,
     *,
     batch_size: int,
+    decode_batch_size: int | None = None,
     on_step_end: Callable[..., dict] | None = None,
 ) -> list[Image.Image]:
     """The images of `generate_batches`, all of them in memory."""
     batches = generate_batches(
-        pipeline, requests, sampler, batch_size=batch_size, on_step_end=on_step_end
+        pipeline,
+        requests,
+        sampler,
+        batch_size=batch_size,
+        decode_batch_size=decode_batch_size,
+        on_step_end=on_step_end,
     )
     return [picture.image for batch in batches for picture in batch]
 

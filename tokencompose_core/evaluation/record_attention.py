@@ -150,7 +150,12 @@ def _record_batch(
         passes = 2 if sampler.guidance_scale > 1 else 1
         attention.select(tokens.repeat(passes, 1).to(unet.device))
         images = generate_images(
-            pipeline, requests, sampler, batch_size=len(requests), on_step_end=keep
+            pipeline,
+            requests,
+            sampler,
+            batch_size=len(requests),
+            decode_batch_size=1,  # of a training's memory, decoding is to take little
+            on_step_end=keep,
         )
     return [
         AttentionRecord(

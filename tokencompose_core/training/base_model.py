@@ -1,6 +1,7 @@
 """What of a base model is frozen, and whether it can be trained as a config asks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
@@ -37,33 +38,42 @@ def check_base_model(
 
     Raises:
         ValueError: If the model is no Stable Diffusion, its UNet does not denoise the latents of
-            its VAE alone or predicts neither noise nor velocity, the VAE cannot encode images of
-            that resolution, the UNet lacks a layer, or the text encoder does not read a noun. The
-            message begins with the field of the config.
+            its VAE alone, with DDPM's noise, or predicts neither noise nor velocity, the VAE cannot
+            encode images of that resolution, the UNet lacks a layer, or the text encoder does not
+            read a noun. The message begins with the field of the config.
     """
     try:
         load_options(model, revision)
     except ValueError as error:
         raise ValueError(f"finetune.base_model: {error}") from error
     where = {"pretrained_model_name_or_path": model, "revision": revision or None}
-    vae = AutoencoderKL.load_config(**where, subfolder="vae")
-    with torch.device("meta"):  # layers without memory for their weights
-        unet = UNet2DConditionModel.from_config(
-            UNet2DConditionModel.load_config(**where, subfolder="unet")
-        )
+    unet, vae = read_geometry(model, revision)
     if unet.config.in_channels != vae["latent_channels"]:
         raise ValueError(
             f"finetune.base_model: the UNet of {model} takes {unet.config.in_channels} channels,"
             f" its VAE makes {vae['latent_channels']}; name a model that draws from text alone"
         )
+    if vae.get("latents_mean") or vae.get("latents_std"):
+        raise ValueError(
+            f"finetune.base_model: the VAE of {model} has a mean and a deviation of its own for"
+            " every channel (latents_mean, latents_std), which training does not know; name another"
+            " model"
+        )
+    schedule = DDPMScheduler.load_config(**where, subfolder="scheduler")
+    if "beta_start" not in schedule and not schedule.get("trained_betas"):
+        raise ValueError(
+            f"finetune.base_model: the scheduler of {model}, {schedule.get('_class_name')}, has no"
+            " beta_start, so its noise is none of DDPM's, by which training adds it; name another"
+            " model"
+        )
     # Older schedulers say nothing, and mean the noise.
-    kind = DDPMScheduler.load_config(**where, subfolder="scheduler").get("prediction_type")
+    kind = schedule.get("prediction_type")
     if kind not in (None, *PREDICTION_TYPES):
         raise ValueError(
             f"finetune.base_model: the scheduler of {model} has the prediction_type {kind!r};"
             f" expected one of {', '.join(PREDICTION_TYPES)}. Name another model"
         )
-    factor = 2 ** (len(vae["block_out_channels"]) - 1)
+    factor = shrinking_factor(vae)
     if resolution % factor:
         below = max(1, resolution // factor) * factor
         raise ValueError(
@@ -78,6 +88,26 @@ def check_base_model(
     if prompts:
         _check_prompts(CLIPTokenizerFast.from_pretrained(**where, subfolder="tokenizer"), prompts)
     return map_sides(len(unet.config.block_out_channels), side)
+
+
+def read_geometry(model: str, revision: str = "") -> tuple[UNet2DConditionModel, dict[str, Any]]:
+    """The UNet of a Stable Diffusion without its weights, and the config of its VAE.
+
+    Args:
+        model: Folder or hub name.
+        revision: Commit of a hub model.
+    """
+    where = {"pretrained_model_name_or_path": model, "revision": revision or None}
+    with torch.device("meta"):  # layers without memory for their weights
+        unet = UNet2DConditionModel.from_config(
+            UNet2DConditionModel.load_config(**where, subfolder="unet")
+        )
+    return unet, AutoencoderKL.load_config(**where, subfolder="vae")
+
+
+def shrinking_factor(vae: Mapping[str, Any]) -> int:
+    """By what a VAE with this config shrinks images."""
+    return 2 ** (len(vae["block_out_channels"]) - 1)
 
 
 def _check_prompts(

@@ -218,11 +218,30 @@ def test_unet_that_takes_more_than_latents_is_refused(tmp_path):
         check_base_model(str(folder), resolution=32, layers=["mid"])
 
 
-def test_model_that_predicts_the_image_is_refused(tmp_path):
-    folder = write_model(tmp_path / "of-images", "sd1")
-    path = folder / "scheduler/scheduler_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"prediction_type": "sample"}))
-    with pytest.raises(ValueError, match=r"base_model: .* 'sample'; expected one of epsilon, v_pr"):
+@pytest.mark.parametrize(
+    ("part", "changes", "message"),
+    [
+        (
+            "scheduler/scheduler_",
+            {"prediction_type": "sample"},
+            "'sample'; expected one of epsilon",
+        ),
+        ("scheduler/scheduler_", {"beta_start": None}, "PNDMScheduler, has no beta_start, so its"),
+        (
+            "vae/",
+            {"latents_mean": [1.0] * 4},
+            "the VAE of .* a mean and a deviation of its own for",
+        ),
+    ],
+)
+def test_noise_and_latents_that_training_does_not_know_are_refused(
+    tmp_path, part, changes, message
+):
+    folder = write_model(tmp_path / "other", "sd1")
+    path = folder / f"{part}config.json"
+    settings = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+    with pytest.raises(ValueError, match=rf"finetune\.base_model: .*{message}"):
         check_base_model(str(folder), resolution=32, layers=["mid"])
 
 
