@@ -22,9 +22,10 @@ def score_released(
         threshold: A category counts if its score is above.
 
     Raises:
-        ValueError: If a file is not as released, an image is missing, or one is there twice.
+        ValueError: If a file is not as released, an image is missing or there twice, or one has a
+            class that is no category of its prompt.
     """
     prompts = read_prompts(prompts_path)
-    seen = read_released_detections(detections)
+    seen = read_released_detections(detections, prompts)
     images = judge_images(prompts, num_images_per_prompt, seen, threshold=threshold)
     return score_multigen(prompts, num_images_per_prompt, images)

@@ -142,6 +142,16 @@ def test_released_detections_of_too_few_images_are_refused(tmp_path, capsys):
     assert "16 missing [(0, 2)" in capsys.readouterr().err
 
 
+def test_released_detections_of_classes_that_no_prompt_has_are_refused(tmp_path, capsys):
+    arguments = ["score-released", *released(tmp_path), "--num-images-per-prompt", "2"]
+    path = tmp_path / "1.json"
+    path.write_text(path.read_text().replace('"cat"', '"a photo of a cat"'))
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert f"{path}: image '1_0' has class 'a photo of a cat', which is no" in captured.err
+    assert "MG2" not in captured.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -6,17 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from tokencompose_core.evaluation.judge_images import SeenBox, SeenImage
+from tokencompose_core.evaluation.prompts import Prompt
 
 
-def read_released_detections(paths: Sequence[Path]) -> dict[tuple[int, int], SeenImage]:
+def read_released_detections(
+    paths: Sequence[Path], prompts: Sequence[Prompt]
+) -> dict[tuple[int, int], SeenImage]:
     """Read the detections of all processes, by prompt id and round.
 
     Each process writes one file: `{"<prompt>_<round>": {"classes": [...], "scores": [...]}}`. It
     has the categories of the prompt only and no boxes.
 
+    Args:
+        paths: The files of all processes.
+        prompts: What the images were asked for. Images of other prompts are read unchecked.
+
     Raises:
-        ValueError: If a file is not of that form, or an image occurs twice, naming file and image.
+        ValueError: If a file is not of that form, an image occurs twice, or one has a class that is
+            no category of its prompt, naming file and image.
     """
+    categories = {prompt.prompt_id: prompt.categories for prompt in prompts}
     seen: dict[tuple[int, int], SeenImage] = {}
     source: dict[tuple[int, int], Path] = {}
     for path in paths:
@@ -35,7 +44,7 @@ def read_released_detections(paths: Sequence[Path]) -> dict[tuple[int, int], See
                     " files at a time"
                 )
             source[image] = path
-            seen[image] = SeenImage(_boxes(path, name, fields))
+            seen[image] = SeenImage(_boxes(path, name, fields, categories.get(image[0])))
     return seen
 
 
@@ -46,7 +55,7 @@ def _image_id(path: Path, name: str) -> tuple[int, int]:
     return int(prompt), int(number)
 
 
-def _boxes(path: Path, name: str, fields: Any) -> list[SeenBox]:
+def _boxes(path: Path, name: str, fields: Any, categories: tuple[str, ...] | None) -> list[SeenBox]:
     try:
         values = dict(fields)
         classes, scores = list(values["classes"]), [float(score) for score in values["scores"]]
@@ -55,5 +64,13 @@ def _boxes(path: Path, name: str, fields: Any) -> list[SeenBox]:
     if len(classes) != len(scores):
         raise ValueError(
             f"{path}: image {name!r} has {len(classes)} classes and {len(scores)} scores"
+        )
+    # Under another spelling, number or query a category would never count: a score of 0 for all.
+    unknown = [one for one in classes if categories is not None and one not in categories]
+    if unknown:
+        raise ValueError(
+            f"{path}: image {name!r} has class {unknown[0]!r}, which is no category of its prompt,"
+            f" {list(categories or ())}; name classes exactly as the prompt file does, and score"
+            " with the prompt file of these images"
         )
     return [SeenBox(str(name), score) for name, score in zip(classes, scores, strict=True)]

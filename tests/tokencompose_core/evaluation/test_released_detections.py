@@ -72,7 +72,7 @@ def test_scores_equal_a_plain_recount(
     prompts = [Prompt(i, "", tuple(rng.sample(NAMES, 5))) for i in range(num_prompts)]
     detections = random_detections(rng, prompts, num_rounds)
     paths = write(tmp_path_factory.mktemp("released"), detections, num_processes)
-    seen = read_released_detections(paths)
+    seen = read_released_detections(paths, prompts)
     judged = judge_images(prompts, num_rounds, seen, threshold=threshold)
     result = score_multigen(prompts, num_rounds, judged)
     for sample, deviation in ((0, result.deviation), (1, result.sample_deviation)):
@@ -94,26 +94,32 @@ def test_missing_and_surplus_images_are_named(released):
     one = detections.pop("2_1")
     with pytest.raises(ValueError, match=r"1 missing \[\(2, 1\)\], 0 too many"):
         judge_images(
-            prompts, 2, read_released_detections(write(folder, detections, 2)), threshold=0.1
+            prompts,
+            2,
+            read_released_detections(write(folder, detections, 2), prompts),
+            threshold=0.1,
         )
     detections |= {"2_1": one, "7_0": one}
     with pytest.raises(ValueError, match=r"0 missing \[\], 1 too many \[\(7, 0\)\]"):
         judge_images(
-            prompts, 2, read_released_detections(write(folder, detections, 2)), threshold=0.1
+            prompts,
+            2,
+            read_released_detections(write(folder, detections, 2), prompts),
+            threshold=0.1,
         )
 
 
 def test_an_image_in_two_files_or_twice_in_one_is_refused(released):
-    _, detections, folder = released
+    prompts, detections, folder = released
     first, second = write(folder, detections, 2)
     again = json.loads(second.read_text()) | {"0_0": detections["0_0"]}
     second.write_text(json.dumps(again))
     with pytest.raises(ValueError, match=r"1\.json: image '0_0' was already in .*0\.json"):
-        read_released_detections([first, second])
+        read_released_detections([first, second], prompts)
     entry = json.dumps(detections["0_0"])
     first.write_text(f'{{"0_0": {entry}, "0_0": {entry}}}')
     with pytest.raises(ValueError, match=r"0\.json: image '0_0' was already in .*0\.json"):
-        read_released_detections([first])
+        read_released_detections([first], prompts)
 
 
 @pytest.mark.parametrize(
@@ -131,5 +137,27 @@ def test_a_file_of_another_form_is_named(tmp_path, content, message):
     path = tmp_path / "0.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=message) as caught:
-        read_released_detections([path])
+        read_released_detections([path], [])
     assert "0.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["0", 0, "a photo of a cat", "Cat", "cat ", "dog", None, ["cat"], {"cat": 1}]
+)
+def test_a_class_that_is_no_category_of_its_prompt_is_refused(tmp_path, name):
+    prompts = [Prompt(3, "", ("dog", "car")), Prompt(4, "", ("cat", "cup"))]
+    path = tmp_path / "0.json"
+    fits = {"classes": ["cup", "cat"], "scores": [0.5, 0.5]}
+    path.write_text(json.dumps({"4_0": fits, "4_1": {**fits, "classes": ["cat", name]}}))
+    with pytest.raises(ValueError, match=r"0\.json: image '4_1' has class") as caught:
+        read_released_detections([path], prompts)
+    message = str(caught.value)
+    assert "which is no category of its prompt, ['cat', 'cup']; name classes" in message
+    assert "\n" not in message
+
+
+def test_a_string_of_classes_is_not_read_as_its_letters(tmp_path):
+    path = tmp_path / "0.json"
+    path.write_text(json.dumps({"4_0": {"classes": "cat", "scores": [0.5, 0.5, 0.5]}}))
+    with pytest.raises(ValueError, match=r"image '4_0' has class 'c', which is no category"):
+        read_released_detections([path], [Prompt(4, "", ("cat", "cup"))])
