@@ -1,4 +1,9 @@
-"""What the paper reports: Table 1 of TokenCompose (CVPR 2024), as its repository repeats it."""
+"""What the paper reports, and how it was measured: Table 1 of TokenCompose (CVPR 2024).
+
+The figures are as its repository repeats them.
+"""
+
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,11 +34,32 @@ class PublishedModel(BaseModel):
 NUM_OBJECTS = 5
 """Categories of each of the paper's MultiGen prompts."""
 
-ARCHITECTURES = {"multigen": "owlv2", "visor": "owlvit"}
-"""Whose detector each benchmark was published with."""
+NUM_PROMPTS = {"multigen": 1000, "visor": 25_280}
+"""Prompts of each set of a benchmark."""
 
-DETECTION_THRESHOLD = 0.1
-"""A category counts above it."""
+NUM_PAIRS = {"coco": 10_000, "flickr30k": 1000}
+"""Real images, and as many generated ones, behind each FID. It depends on their number."""
+
+_DETECTOR = {"query": "a photo of a {name}", "threshold": 0.1, "precision": "float32"}
+DETECTORS: Mapping[str, Mapping[str, object]] = {
+    "multigen": {
+        "architecture": "owlv2",
+        "model": "google/owlv2-large-patch14-ensemble",
+        **_DETECTOR,
+    },
+    "visor": {"architecture": "owlvit", "model": "google/owlvit-base-patch32", **_DETECTOR},
+}
+"""Who looked for the categories of each benchmark, and the score above which one counted."""
+
+SAMPLER: Mapping[str, object] = {
+    "scheduler": "pndm",
+    "num_inference_steps": 50,
+    "guidance_scale": 7.5,
+    "height": 512,
+    "width": 512,
+    "precision": "float32",
+}
+"""How all of its images were made; the noise is not known."""
 
 PUBLISHED = (
     PublishedModel(

@@ -170,10 +170,12 @@ def print_released(result) -> None:
     print(f"MultiGen of {result.num_images} images, in percent; deviations over rounds")
     print(f"\n{'':5}{'mean':>8}{'population':>12}{'sample':>8}  95 % interval over prompts")
     for k, mean in result.mean.items():
-        sample, ends = result.sample_deviation[k], result.interval[k]
+        population, sample = result.deviation[k], result.sample_deviation[k]
+        ends = result.interval[k]
         print(
-            f"MG{k:<3}{mean:8.2f}{result.deviation[k]:12.2f}"
-            + (f"{'-':>8}" if sample is None else f"{sample:8.2f}")
+            f"MG{k:<3}{mean:8.2f}"
+            # Over one round there is neither.
+            + (f"{'-':>12}{'-':>8}" if sample is None else f"{population:12.2f}{sample:8.2f}")
             + ("" if ends is None else f"  {ends[0]:.2f} to {ends[1]:.2f}")
         )
 
@@ -183,9 +185,10 @@ def _print_scores(scores: "Sequence[BenchmarkScore]") -> None:
 
     benchmarks = list(dict.fromkeys(score.benchmark for score in scores))
     for benchmark in benchmarks:
-        rows = [(s.label, s.result) for s in scores if s.benchmark == benchmark]
+        own = [score for score in scores if score.benchmark == benchmark]
+        rows = [(score.label, score.result) for score in own]
         subject = benchmark if len(benchmarks) > 1 else ""
-        print("", *table_lines(rows, subject), sep="\n")
+        print("", *table_lines(rows, subject, is_mixed=own[0].is_mixed), sep="\n")
 
 
 def _from_here(path: str) -> str:

@@ -4,32 +4,31 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from data_schemas.configs.evaluate_config import SamplerConfig
 from data_schemas.evaluation_records import ScoredImage
-from data_schemas.published import ARCHITECTURES, DETECTION_THRESHOLD, NUM_OBJECTS, PUBLISHED
 from data_schemas.results import MultiGenResult, VisorResult
 from tasks.benchmarks import Benchmark
-from tasks.result_cells import AnyResult, result_cells
+from tasks.published_rows import QUOTED_NOTE, published_cells
+from tasks.result_cells import AnyResult, result_cells, show_deviation
 from tokencompose_core.evaluation.paired import (
     Difference,
     compare_images,
     count_multigen,
     count_visor,
 )
-from tokencompose_core.evaluation.vocabularies import list_categories
 from tokencompose_core.reports.page import Chart, Row, Table
 
 MOST_CHARTED = 6
 _MOST_PAIRS = 12
-_SCORE_NOTES = {
-    "multigen": "MGk: share of images with at least k of the categories of their prompt, in"
-    " percent; in round brackets the population standard deviation over rounds, in square ones the"
-    " 95 % interval over prompts (bootstrap).",
-    "visor": "OA: share of images with both categories, in percent. Of all images (uncond) and of"
+_MULTIGEN_NOTE = (
+    "MGk: share of images with at least k of the categories of their prompt, in percent; in"
+    " {brackets} the 95 % interval over prompts (bootstrap)."
+)
+_ROUND_BRACKETS = "round brackets the population standard deviation over rounds, in square ones"
+_VISOR_NOTE = (
+    "OA: share of images with both categories, in percent. Of all images (uncond) and of"
     " those with both (cond) the share in the relation asked for; VISORn: share of prompts with at"
-    " least n such images. In square brackets the 95 % interval over prompts (bootstrap).",
-}
-QUOTED_NOTE = (
-    "Rows in italics were published, for all prompts of the paper; they are no run of this project."
+    " least n such images. In square brackets the 95 % interval over prompts (bootstrap)."
 )
 DIFFERENCE_NOTE = (
     "To {first}, on the same prompts and noise, of images that neither had blanked. In brackets the"
@@ -39,8 +38,10 @@ DIFFERENCE_NOTE = (
 )
 
 
-def score_table(benchmark: Benchmark, results: Mapping[str, AnyResult]) -> Table:
-    """What a benchmark says of all models, and what was published for it."""
+def score_table(
+    benchmark: Benchmark, results: Mapping[str, AnyResult], sampler: SamplerConfig
+) -> Table:
+    """What a benchmark says of all models, and what was published for images made so."""
     cells = {label: result_cells(own, intervals=True) for label, own in results.items()}
     names = list(next(iter(cells.values())))
     rows = [
@@ -56,48 +57,18 @@ def score_table(benchmark: Benchmark, results: Mapping[str, AnyResult]) -> Table
     ]
     quoted = [
         Row(cells=[label, *(own.get(name, "") for name in names), "", ""], is_quoted=True)
-        for label, own in published_cells(benchmark).items()
+        for label, own in published_cells(benchmark, sampler).items()
     ]
-    assert benchmark.kind != "quality"
+    note = _VISOR_NOTE
+    if benchmark.kind == "multigen":
+        # What was published has deviations in any case.
+        has_rounds = show_deviation(results.values()) or bool(quoted)
+        note = _MULTIGEN_NOTE.format(brackets=_ROUND_BRACKETS if has_rounds else "square brackets")
     return Table(
         columns=["model", *names, "images", "blanked"],
         rows=rows + quoted,
-        notes=[_SCORE_NOTES[benchmark.kind], *([QUOTED_NOTE] if quoted else [])],
+        notes=[note, *([QUOTED_NOTE] if quoted else [])],
     )
-
-
-def published_cells(benchmark: Benchmark) -> dict[str, dict[str, str]]:
-    """Published figures of a benchmark by model and column.
-
-    None for prompts of another kind, or if another detector looks at their images or another score
-    counts: such a figure is not the paper's.
-    """
-    detector = benchmark.detector
-    if (
-        detector is None
-        or detector.architecture != ARCHITECTURES[benchmark.kind]
-        or detector.threshold != DETECTION_THRESHOLD
-    ):
-        return {}
-    if benchmark.kind == "visor":
-        # Of its figures the paper has OA alone.
-        if not set(benchmark.vocabulary) <= set(list_categories("coco")):
-            return {}
-        return {model.label: {"OA": f"{model.object_accuracy:.2f}"} for model in PUBLISHED}
-    name = benchmark.name.removeprefix("multigen-")
-    if name not in PUBLISHED[0].multigen:
-        return {}
-    if not set(benchmark.vocabulary) <= set(list_categories(name)) or any(
-        len(prompt.categories) != NUM_OBJECTS for prompt in benchmark.prompts
-    ):
-        return {}
-    return {
-        model.label: {
-            f"MG{k}": f"{value:.2f} ({deviation:.2f})"
-            for k, (value, deviation) in model.multigen[name].items()
-        }
-        for model in PUBLISHED
-    }
 
 
 def difference_table(

@@ -59,10 +59,10 @@ def make_sections(
         described = describe_benchmark(benchmark)
         if benchmark.kind == "quality":
             qualities = [own for own in found.qualities if own.benchmark == benchmark.name]
-            parts = [quality_table(qualities), _same_noise(store, benchmark, found, {})]
+            parts = [quality_table(qualities, sampler), _same_noise(store, benchmark, found, {})]
             described += " " + describe_features(qualities[0])
         else:
-            parts = _scored_parts(store, benchmark, found)
+            parts = _scored_parts(store, benchmark, found, sampler)
         title = _TITLES[benchmark.kind] + (f": {name}" if name else "")
         foot = f"{described} {sampled}"
         sections.append(Section(title=title, parts=parts, foot=foot))
@@ -101,12 +101,12 @@ def generated_images(benchmark: Benchmark, found: Evaluation) -> dict[str, list[
 
 
 def _scored_parts(
-    store: Store, benchmark: Benchmark, found: Evaluation
+    store: Store, benchmark: Benchmark, found: Evaluation, sampler: SamplerConfig
 ) -> list[Table | Chart | Grid | Figures]:
     own = [score for score in found.scores if score.benchmark == benchmark.name]
     results = {score.label: score.result for score in own}
     scored = {score.label: _read_scored(store, score) for score in own}
-    parts: list[Table | Chart | Grid | Figures] = [score_table(benchmark, results)]
+    parts: list[Table | Chart | Grid | Figures] = [score_table(benchmark, results, sampler)]
     if len(own) > 1:
         parts.append(difference_table(results, scored))
     parts.append(_same_noise(store, benchmark, found, scored))

@@ -7,30 +7,20 @@ import numpy as np
 
 from data_schemas.configs.evaluate_config import SamplerConfig
 from data_schemas.evaluation_records import ClipScoredImage
-from data_schemas.published import PUBLISHED
-from tasks.benchmark_tables import QUOTED_NOTE, make_difference_table
+from tasks.benchmark_tables import make_difference_table
 from tasks.guard_rails import GuardRails
 from tasks.measure_latency import ModelLatency
 from tasks.measure_quality import ModelQuality
+from tasks.published_rows import QUOTED_NOTE, published_fid_rows, published_latency_rows
 from tasks.score_clip import ModelClipScore
 from tokencompose_core.evaluation.paired import Counted, Difference, paired_difference
 from tokencompose_core.reports.page import Row, Table
 
 _CLIP_DIGITS = 2  # of a cosine times 100
-# All that decides how long an image of the paper's takes, besides the machine.
-_PUBLISHED_SAMPLER = {
-    "scheduler": "pndm",
-    "num_inference_steps": 50,
-    "guidance_scale": 7.5,
-    "height": 512,
-    "width": 512,
-    "precision": "float32",
-    "compile_unet": False,
-}
 
 
-def quality_table(qualities: Sequence[ModelQuality]) -> Table:
-    """FID and KID of one set of real images, and what was published for it."""
+def quality_table(qualities: Sequence[ModelQuality], sampler: SamplerConfig) -> Table:
+    """FID and KID of one set of real images, and what was published for images made so."""
     first = qualities[0]
     extractor = first.extractor
     rows = [
@@ -46,12 +36,7 @@ def quality_table(qualities: Sequence[ModelQuality]) -> Table:
         )
         for own in qualities
     ]
-    name = first.benchmark.removeprefix("quality-")
-    quoted = [
-        Row(cells=[model.label, f"{model.fid[name]:.2f}", *[""] * 4], is_quoted=True)
-        for model in PUBLISHED
-        if extractor == "Inception" and name in model.fid
-    ]
+    quoted = published_fid_rows(first, sampler)
     return Table(
         columns=[
             "model",
@@ -147,21 +132,7 @@ def latency_table(latencies: Sequence[ModelLatency], sampler: SamplerConfig) -> 
         )
         for own in latencies
     ]
-    settings = sampler.model_dump(include={*_PUBLISHED_SAMPLER})
-    as_published = settings == _PUBLISHED_SAMPLER
-    quoted = [
-        Row(
-            cells=[
-                model.label,
-                f"{model.latency[0]:.2f} ({model.latency[1]:.2f})",
-                "",
-                "the paper's",
-            ],
-            is_quoted=True,
-        )
-        for model in PUBLISHED
-        if as_published
-    ]
+    quoted = published_latency_rows(sampler)
     return Table(
         columns=["model", "seconds an image", "images", "machine"],
         rows=rows + quoted,

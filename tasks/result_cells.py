@@ -1,6 +1,6 @@
 """Results as people read them: cells of a table, and its lines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from data_schemas.results import Interval, MultiGenResult, VisorResult
 
@@ -11,6 +11,8 @@ _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 def result_cells(result: AnyResult, *, intervals: bool = False) -> dict[str, str]:
     """The figures of a result by the names of their columns.
 
+    Those of MultiGen have their deviation over rounds in brackets, if there are several rounds.
+
     Args:
         result: What a benchmark says of a model.
         intervals: Whether each figure is followed by its interval over prompts.
@@ -19,7 +21,11 @@ def result_cells(result: AnyResult, *, intervals: bool = False) -> dict[str, str
     match result:
         case MultiGenResult():
             figures = {
-                f"MG{k}": (f"{result.mean[k]:.1f} ({result.deviation[k]:.1f})", result.interval[k])
+                f"MG{k}": (
+                    f"{result.mean[k]:.1f}"
+                    + (f" ({result.deviation[k]:.1f})" if show_deviation([result]) else ""),
+                    result.interval[k],
+                )
                 for k in sorted(result.mean)
             }
         case VisorResult():
@@ -39,25 +45,38 @@ def result_cells(result: AnyResult, *, intervals: bool = False) -> dict[str, str
     }
 
 
-def table_lines(rows: Sequence[tuple[str, AnyResult]], subject: str = "") -> list[str]:
+def show_deviation(results: Iterable[AnyResult]) -> bool:
+    """Whether the cells of any of these results have a deviation; over one round there is none."""
+    return any(
+        isinstance(own, MultiGenResult) and None not in own.sample_deviation.values()
+        for own in results
+    )
+
+
+def table_lines(
+    rows: Sequence[tuple[str, AnyResult]], subject: str = "", *, is_mixed: bool = False
+) -> list[str]:
     """A table of one benchmark for the terminal.
 
     Args:
         rows: Models and their results, all of one kind.
         subject: Which benchmark it is, where there are several of its kind.
+        is_mixed: Whether its prompts differ in how many categories they have.
     """
     result = rows[0][1]
     of = f" ({subject})" if subject else ""
     match result:
         case MultiGenResult():
-            width = 14
+            has_deviation = show_deviation(own for _, own in rows)
+            width = 14 if has_deviation else 9
             largest = max(result.mean)
             number = _NUMBERS[largest] if largest < len(_NUMBERS) else str(largest)
             title = [
-                f"MultiGen{of}: share of images with at least k of their {number} categories, in"
-                " percent",
-                "(in brackets the population standard deviation over rounds)",
+                f"MultiGen{of}: share of images with at least k of their"
+                f" {'up to ' if is_mixed else ''}{number} categories, in percent"
             ]
+            if has_deviation:
+                title += ["(in brackets the population standard deviation over rounds)"]
         case VisorResult():
             width = 9
             title = [

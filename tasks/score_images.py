@@ -16,7 +16,7 @@ from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage, describe_card
 from tasks.describe_evaluation import describe_benchmark
 from tasks.model_under_test import ModelUnderTest
-from tasks.result_cells import result_cells
+from tasks.result_cells import result_cells, show_deviation
 from tasks.seen_images import read_seen_images
 from tasks.stage import STAGE_OPTIONS, Input, Spec, open_store, reuse_or_publish, run_stage
 from tokencompose_core.evaluation.judge_images import judge_images
@@ -71,6 +71,7 @@ class BenchmarkScore(BaseModel):
         label: The model.
         benchmark: Name of the benchmark.
         result: Shares of images with intervals.
+        is_mixed: Whether its prompts differ in how many categories they have.
         generated: The images, partition by partition.
         scored: The stored score, with `images.parquet`: one row an image, by which models can be
             compared pair by pair.
@@ -81,6 +82,7 @@ class BenchmarkScore(BaseModel):
     label: str
     benchmark: str
     result: Annotated[MultiGenResult | VisorResult, Field(discriminator="kind")]
+    is_mixed: bool
     generated: list[Input]
     scored: Input
 
@@ -141,14 +143,15 @@ def score_images(
         label=model.label,
         benchmark=benchmark.name,
         result=result,
+        is_mixed=len({len(prompt.categories) for prompt in benchmark.prompts}) > 1,
         generated=generated,
         scored=Input.of(manifest),
     )
 
 
 _DESCRIPTIONS = {
-    "multigen": "Images with at least k of their categories, % (deviation over rounds)"
-    " [95 % interval over prompts]",
+    "multigen": "Images with at least k of their categories, %{deviation} [95 % interval over"
+    " prompts]",
     "visor": "Images with both categories (OA) and with their relation, of all and of those with"
     " both; prompts with at least n such images, % [95 % interval over prompts]",
 }
@@ -165,6 +168,7 @@ def publish_table(
         sampled: How images were generated, and by which models.
     """
     for kind in dict.fromkeys(score.result.kind for score in scores):
+        has_deviation = show_deviation(s.result for s in scores if s.result.kind == kind)
         create_table_artifact(
             key=kind,
             table=[
@@ -175,7 +179,9 @@ def publish_table(
                 if score.result.kind == kind
             ],
             description=describe_card(
-                _DESCRIPTIONS[kind],
+                _DESCRIPTIONS[kind].format(
+                    deviation=" (deviation over rounds)" if has_deviation else ""
+                ),
                 *(f"{b.name}: {describe_benchmark(b)}" for b in benchmarks if b.kind == kind),
                 sampled,
             ),

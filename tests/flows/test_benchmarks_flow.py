@@ -68,7 +68,11 @@ def test_both_kinds_are_scored_and_their_images_kept(store_dir):
     assert len(rows) == 6
     assert 100 * sum(r.num_found == 2 for r in rows) / 6 == visor.result.object_accuracy.percent
     assert [row["prompts"] for row in table("visor")] == ["visor"]
+    assert not multigen.is_mixed
+    # Each of the two rounds has its share, so that these deviate; one round alone does not.
     assert "MG5" in table("multigen")[0]
+    assert "(" in table("multigen")[0]["MG2"]
+    assert "(deviation over rounds)" in shown(card("multigen").description)
 
 
 def test_every_card_says_of_which_prompts_models_and_seed_its_figures_are(store_dir, tmp_path):
@@ -104,6 +108,8 @@ def test_every_card_says_of_which_prompts_models_and_seed_its_figures_are(store_
         assert [name for name in digests if digests[name] in text] == benchmarks, key
         assert ("a score above 0.175 counts" in text) == (key in ("multigen", "visor")), key
     assert "Features: pocket CLIP, sha256:" in shown(card("quality").description)
+    assert "(" not in table("multigen")[0]["MG2"]
+    assert "deviation" not in shown(card("multigen").description)
 
 
 def test_two_models_side_by_side_on_one_page(store_dir, tmp_path):
@@ -165,12 +171,12 @@ def test_more_prompts_and_rounds_generate_what_is_new(store_dir):
 def test_a_prompt_file_goes_from_its_entries_to_a_score_that_is_counted_by_hand(
     store_dir, tmp_path
 ):
-    asked = {30: ["cat", "boat", "kite"], 4: ["cup", "car", "chair"], 11: ["clock", "cat", "boat"]}
+    asked = {30: ["cat", "boat", "kite"], 4: ["cup", "car"], 11: ["clock", "cat", "boat"]}
     entries = [
         {
             "unique_id": number,
             "num_objects": len(names),
-            "text": f"a photo of a {names[0]}, a {names[1]}, and a {names[2]}.",
+            "text": f"a photo of a {', a '.join(names[:-1])}, and a {names[-1]}.",
             **{f"obj_{place}_attributes": [name] for place, name in enumerate(names, 1)},
         }
         for number, names in asked.items()
@@ -186,6 +192,7 @@ def test_a_prompt_file_goes_from_its_entries_to_a_score_that_is_counted_by_hand(
     )
     (score,) = evaluate([BASE], config).scores
     assert score.benchmark == "multigen-released"
+    assert score.is_mixed
     store = open_store()
     drawn = [
         row

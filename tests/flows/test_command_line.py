@@ -137,6 +137,16 @@ def test_released_detections_are_scored(tmp_path, capsys):
     assert "MG2    100.00        0.00    0.00  100.00 to 100.00" in capsys.readouterr().out
 
 
+def test_released_detections_of_one_round_have_no_deviation(tmp_path, capsys):
+    prompts = released(tmp_path)[1]
+    seen = {f"{i}_0": {"classes": ["cup", "cat"], "scores": [0.5, 0.11]} for i in range(2)}
+    path = tmp_path / "once.json"
+    path.write_text(json.dumps(seen))
+    arguments = ["--prompts", prompts, "--detections", str(path), "--num-images-per-prompt", "1"]
+    assert main(["score-released", *arguments]) == 0
+    assert "MG2    100.00           -       -  100.00 to 100.00" in capsys.readouterr().out
+
+
 def test_released_detections_of_too_few_images_are_refused(tmp_path, capsys):
     assert main(["score-released", *released(tmp_path)]) == 1
     assert "16 missing [(0, 2)" in capsys.readouterr().err

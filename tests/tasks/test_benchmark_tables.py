@@ -2,33 +2,30 @@
 
 import pytest
 
-from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
+from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.evaluation_records import ClipScoredImage
 from data_schemas.results import MultiGenResult
 from tasks.benchmark_tables import (
     confusion_table,
     difference_cell,
-    published_cells,
     score_table,
     success_chart,
 )
 from tasks.benchmarks import Benchmark
-from tasks.quality_tables import clip_difference, clip_difference_table, latency_table
+from tasks.quality_tables import clip_difference, clip_difference_table
 from tokencompose_core.evaluation.paired import Difference
 from tokencompose_core.evaluation.prompts import Prompt
 
-FIVE = ("cat", "cup", "kite", "boat", "car")
 CONFIG = EvaluateConfig.load()
 
 
-def benchmark(
-    name, categories=FIVE, kind="multigen", architecture="owlv2", threshold=0.1
-) -> Benchmark:
-    detector: DetectorConfig = CONFIG.detector.model_copy(
-        update={"architecture": architecture, "threshold": threshold}
-    )
-    prompt = Prompt(0, "", tuple(categories), "above" if kind == "visor" else "")
-    return Benchmark(kind=kind, name=name, prompts=[prompt], num_rounds=1, detector=detector)
+MULTIGEN = Benchmark(
+    kind="multigen",
+    name="multigen-own",
+    prompts=[Prompt(0, "", ("cat", "cup"))],
+    num_rounds=2,
+    detector=CONFIG.detector,
+)
 
 
 def result(success, confusion, missed) -> MultiGenResult:
@@ -38,7 +35,7 @@ def result(success, confusion, missed) -> MultiGenResult:
         prompts_digest="",
         mean={2: 50.0},
         deviation={2: 1.0},
-        sample_deviation={2: None},
+        sample_deviation={2: 1.4},
         interval={2: (40.0, 60.0)},
         success=success,
         missed=missed,
@@ -52,40 +49,21 @@ BASE = result(
 OWN = result({"cat": 90.0, "cup": 60.0}, {"cat": {"dog": 2}}, {"cat": 2, "cup": 4})
 
 
-def test_published_rows_stand_beside_their_own_benchmark_only():
-    assert published_cells(benchmark("multigen-coco")) == {
-        "Stable Diffusion 1.4": {
-            "MG2": "90.72 (1.33)", "MG3": "50.74 (0.89)",
-            "MG4": "11.68 (0.45)", "MG5": "0.88 (0.21)",
-        },
-        "TokenCompose": {
-            "MG2": "98.08 (0.40)", "MG3": "76.16 (1.04)",
-            "MG4": "28.81 (0.95)", "MG5": "3.28 (0.48)",
-        },
-    }  # fmt: skip
-    assert published_cells(benchmark("multigen-pocket")) == {}
-    assert published_cells(benchmark("multigen-coco", FIVE[:4])) == {}
-    assert published_cells(benchmark("multigen-coco", (*FIVE[:4], "unicorn"))) == {}
-    visor = benchmark("visor", ("cat", "cup"), "visor", "owlvit")
-    assert published_cells(visor)["TokenCompose"] == {"OA": "52.15"}
-    assert published_cells(benchmark("visor", ("cat", "cup"), "visor")) == {}
-    # The paper's prompts, but not its detector, or another score counts.
-    assert published_cells(benchmark("multigen-coco", architecture="owlvit")) == {}
-    assert published_cells(benchmark("multigen-coco", threshold=0.175)) == {}
-    assert published_cells(benchmark("visor", ("cat", "cup"), "visor", "owlvit", 0.2)) == {}
-
-
-def test_published_rows_are_quoted_and_fill_their_columns():
-    table = score_table(benchmark("multigen-coco"), {"base": BASE})
-    assert table.columns == ["model", "MG2", "images", "blanked"]
-    assert [row.cells for row in table.rows] == [
-        ["base", "50.0 (1.0)\n[40.0, 60.0]", "8", "1"],
-        ["Stable Diffusion 1.4", "90.72 (1.33)", "", ""],
-        ["TokenCompose", "98.08 (0.40)", "", ""],
-    ]
-    assert [row.is_quoted for row in table.rows] == [False, True, True]
-    assert not any(
-        row.is_quoted for row in score_table(benchmark("multigen-pocket"), {"base": BASE}).rows
+def test_the_note_names_round_brackets_only_if_a_cell_has_them():
+    sampler = CONFIG.sampler
+    table = score_table(MULTIGEN, {"base": BASE}, sampler)
+    assert [row.cells for row in table.rows] == [["base", "50.0 (1.0)\n[40.0, 60.0]", "8", "1"]]
+    (note,) = table.notes
+    assert note.endswith(
+        "in percent; in round brackets the population standard deviation over rounds, in square"
+        " ones the 95 % interval over prompts (bootstrap)."
+    )
+    once = BASE.model_copy(update={"deviation": {2: 0.0}, "sample_deviation": {2: None}})
+    table = score_table(MULTIGEN, {"base": once}, sampler)
+    assert [row.cells for row in table.rows] == [["base", "50.0\n[40.0, 60.0]", "8", "1"]]
+    (note,) = table.notes
+    assert note.endswith(
+        "in percent; in square brackets the 95 % interval over prompts (bootstrap)."
     )
 
 
@@ -156,28 +134,3 @@ def test_difference_of_clip_scores_leaves_out_blanked_images():
     assert own.value == pytest.approx(2.5)
     assert (own.num_better, own.num_worse) == (2, 0)
     assert clip_difference(rows(None), rows(1.0)) is None
-
-
-def test_published_seconds_belong_to_images_that_are_made_as_the_papers():
-    assert latency_table([], CONFIG.sampler).rows == []
-    large = CONFIG.sampler.model_copy(update={"height": 512, "width": 512})
-    assert [row.cells[:2] for row in latency_table([], large).rows] == [
-        ["Stable Diffusion 1.4", "7.54 (0.17)"],
-        ["TokenCompose", "7.56 (0.14)"],
-    ]
-    for change in (
-        {"guidance_scale": 1.0},
-        {"precision": "bfloat16"},
-        {"compile_unet": True},
-        {"num_inference_steps": 20},
-    ):
-        assert latency_table([], large.model_copy(update=change)).rows == []
-    assert len(latency_table([], EvaluateConfig.load("paper").sampler).rows) == 2
-
-
-def test_the_profile_of_the_paper_is_compared_with_its_figures():
-    config = EvaluateConfig.load("paper")
-    coco = benchmark("multigen-coco").model_copy(update={"detector": config.detector})
-    visor = benchmark("visor", ("cat", "cup"), "visor")
-    visor = visor.model_copy(update={"detector": config.visor.detector})
-    assert len(published_cells(coco)) == len(published_cells(visor)) == 2

@@ -13,6 +13,9 @@ MULTIGEN = MultiGenResult(
     missed={},
     confusion={},
 )
+ONCE = MULTIGEN.model_copy(
+    update={"deviation": {2: 0.0, 3: 0.0}, "sample_deviation": {2: None, 3: None}}
+)
 VISOR = VisorResult(
     num_images=8,
     num_blanked=1,
@@ -35,6 +38,36 @@ def test_cells():
         "VISOR1": "50.0",
         "VISOR2": "0.0 [0.0, 0.0]",
     }
+
+
+def test_one_round_has_no_deviation():
+    assert result_cells(ONCE) == {"MG2": "74.2", "MG3": "25.0"}
+    assert result_cells(ONCE, intervals=True) == {"MG2": "74.2 [66.4, 81.2]", "MG3": "25.0"}
+    assert table_lines([("base", ONCE)]) == [
+        "MultiGen: share of images with at least k of their three categories, in percent",
+        "",
+        "model             MG2      MG3   images",
+        "base             74.2     25.0      128",
+    ]
+
+
+def test_brackets_are_explained_if_any_row_has_them():
+    lines = table_lines([("base", ONCE), ("own", MULTIGEN)])
+    assert lines[1:] == [
+        "(in brackets the population standard deviation over rounds)",
+        "",
+        "model                  MG2           MG3   images",
+        "base                  74.2          25.0      128",
+        "own             74.2 (3.9)    25.0 (4.7)      128",
+    ]
+
+
+def test_prompts_that_differ_in_number_have_up_to_the_largest():
+    title, *_ = table_lines([("base", MULTIGEN)], "multigen-own", is_mixed=True)
+    assert title == (
+        "MultiGen (multigen-own): share of images with at least k of their up to three categories,"
+        " in percent"
+    )
 
 
 def test_table_of_multigen():
