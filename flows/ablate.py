@@ -9,7 +9,7 @@ from flows.finetune import finetune
 from tasks.check_evaluation import check_evaluation
 from tasks.check_machine import check_machine
 from tasks.compare_models import base_model
-from tasks.compare_variants import Ablation, compare_variants, list_trainings
+from tasks.compare_variants import Ablation, check_prompts, compare_variants, list_trainings
 from tasks.model_under_test import ModelUnderTest
 
 POCKET = AblateConfig.load("pocket")
@@ -28,6 +28,7 @@ def ablate(config: AblateConfig = POCKET) -> Ablation:
     models = [base_model(config.finetune)]
     check_machine(config.finetune)
     check_evaluation(models, config.evaluate_config)
+    check_prompts(config)
     curated = curate(config.curate)
     for training in list_trainings(config):
         stored = finetune(curated.dataset, training.config, training.label)
