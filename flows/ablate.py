@@ -10,7 +10,7 @@ from tasks.check_evaluation import check_evaluation
 from tasks.check_machine import check_machine
 from tasks.check_trainings import check_trainings
 from tasks.compare_models import base_model
-from tasks.compare_variants import Ablation, compare_variants, list_trainings
+from tasks.compare_variants import Ablation, check_prompts, compare_variants, list_trainings
 from tasks.model_under_test import ModelUnderTest
 
 POCKET = AblateConfig.load("pocket")
@@ -31,6 +31,7 @@ def ablate(config: AblateConfig = POCKET) -> Ablation:
     trainings = list_trainings(config)
     check_trainings({training.label: training.config for training in trainings})
     check_evaluation(models, config.evaluate_config)
+    check_prompts(config)
     curated = curate(config.curate)
     for training in trainings:
         stored = finetune(curated.dataset, training.config, training.label)

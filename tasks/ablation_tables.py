@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tokencompose_core.evaluation.variants import Estimate, VariantScore
+from tokencompose_core.evaluation.variants import LEAST_COUNT, Estimate, VariantScore
 
 Table = list[list[str]]
 """Column names, then rows."""
@@ -12,7 +12,9 @@ NOTES = (
     " brackets the population standard deviation over training seeds, in square ones the 95 %"
     " interval: prompts by bootstrap, the same prompts and noise for all, and what seeds differ by"
     " beyond that, of a difference seed by seed; of a single seed prompts alone. * marks a"
-    " difference whose interval excludes zero.",
+    f" difference whose interval excludes zero, unless either variant has fewer than {LEAST_COUNT}"
+    f" images that count, or fewer than {LEAST_COUNT} that do not: intervals of such figures are"
+    " too narrow.",
     "Inside: share of the nouns' attention that falls inside their masks; it and the denoising loss"
     " are measured on samples that were held out, as a mean over training seeds. Inside is that of"
     " the variant's own layers and masks: variants that differ in these cannot be compared by it.",
@@ -38,7 +40,8 @@ def score_table(
             for name in ("inside", "denoising")
         ]
         table.append(row)
-        if published[label]:
+        # Of prompts with fewer objects than the paper's it may say nothing that is measured here.
+        if any(k in published[label] for k in shares):
             own = [f"{published[label][k]:.2f}" if k in published[label] else "" for k in shares]
             table.append(["(paper)", "", "", *own, "", ""])
     return table
@@ -59,7 +62,7 @@ def difference_table(scores: Mapping[str, VariantScore], reference: str) -> Tabl
             row = [label]
             for k in shares:
                 e = score.difference[k]
-                mark = " *" if e.excludes_zero else ""
+                mark = " *" if score.starred[k] else ""
                 row.append(f"{e.value:+.1f} [{e.low:+.1f}, {e.high:+.1f}]{mark}")
             table.append(row)
     return table

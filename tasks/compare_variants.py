@@ -68,7 +68,7 @@ class AblationSpec(Spec):
     """All variants of some studies on one set of prompts."""
 
     stage: ClassVar[str] = "ablation"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     title_text: str
     foot: str
@@ -95,6 +95,20 @@ class AblationSpec(Spec):
                 for name, variants in self.studies.items()
             },
         }
+
+
+def check_prompts(config: AblateConfig) -> None:
+    """Refuse prompts that variants cannot be compared on, before anything is trained.
+
+    Raises:
+        ValueError: If there is one prompt alone, or as `list_compositions`.
+    """
+    (benchmark,) = list_compositions(config.evaluate_config)
+    if len(benchmark.prompts) < 2:
+        raise ValueError(
+            f"evaluate.multigen.{config.prompts}.prompts: variants are compared over prompts, and"
+            " there is 1; give at least 2"
+        )
 
 
 def list_trainings(config: AblateConfig) -> list[Training]:

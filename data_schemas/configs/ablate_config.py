@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from data_schemas.configs.evaluate_config import EvaluateConfig
+from data_schemas.configs.evaluate_config import EvaluateConfig, SampledPrompts
 from data_schemas.configs.finetune_config import FinetuneConfig, Seed
 from data_schemas.configs.flow_config import Settings
 from data_schemas.configs.whole_config import WholeConfig
@@ -24,12 +24,16 @@ class Variant(Settings):
     changes: Annotated[
         dict[str, Any],
         Field(
-            default_factory=dict, description="Fields of finetune that differ: {objective: {...}}."
+            default_factory=dict,
+            description="Fields of finetune that differ, but for its seed: {objective: {...}}.",
         ),
     ]
     published: Annotated[
-        dict[str, float],
-        Field(default_factory=dict, description="Scores that the paper reports: {MG3: 50.74}."),
+        dict[Annotated[str, Field(pattern=r"^MG[1-9][0-9]*$")], float],
+        Field(
+            default_factory=dict,
+            description="Scores that the paper reports, by MG and k: {MG3: 50.74}.",
+        ),
     ]
 
 
@@ -62,6 +66,12 @@ class AblateConfig(WholeConfig):
                 f"prompts: evaluate.multigen has no {self.prompts!r}, but"
                 f" {[*self.evaluate.multigen]}"
             )
+        drawn = self.evaluate.multigen[self.prompts].prompts
+        if isinstance(drawn, SampledPrompts) and drawn.num_prompts < 2:
+            raise ValueError(
+                f"evaluate.multigen.{self.prompts}.prompts.num_prompts: variants are compared over"
+                f" prompts, and there is {drawn.num_prompts}; draw at least 2"
+            )
         if self.evaluate.sampler.safety_checker:
             raise ValueError(
                 "evaluate.sampler.safety_checker: images are compared in pairs, so none may be"
@@ -72,7 +82,13 @@ class AblateConfig(WholeConfig):
             labels = [variant.label for variant in self.studies[name]]
             if len(set(labels)) < len(labels):
                 raise ValueError(f"studies.{name}: two variants have the same label, {labels}")
+            references = [variant.label for variant in self.studies[name] if variant.reference]
+            if len(references) > 1:
+                raise ValueError(
+                    f"studies.{name}: {references} are all the reference; let one be it"
+                )
             for variant in self.studies[name]:
+                self._changes_take_effect(name, variant)
                 if changes.setdefault(variant.label, variant.changes) != variant.changes:
                     raise ValueError(
                         f"studies.{name}: {variant.label!r} is another variant in another study;"
@@ -87,6 +103,18 @@ class AblateConfig(WholeConfig):
                         f"studies.{name}, {variant.label!r}: changes.{field}: {problem['msg']}"
                     ) from error
         return self
+
+    def _changes_take_effect(self, study: str, variant: Variant) -> None:
+        if variant.frozen and variant.changes:
+            raise ValueError(
+                f"studies.{study}, {variant.label!r}: a frozen variant is not fine-tuned, so"
+                f" changes of {[*variant.changes]} are nothing to it; leave out one of the two"
+            )
+        if "seed" in variant.changes:
+            raise ValueError(
+                f"studies.{study}, {variant.label!r}: changes.seed: every variant is trained with"
+                " each of ablate's seeds; leave it out and set seeds"
+            )
 
     @property
     def evaluate_config(self) -> EvaluateConfig:

@@ -74,6 +74,26 @@ def test_prompts_are_others_than_those_of_the_demonstration() -> None:
             {"studies": {"masks": [{"label": "mid", "changes": {"lora_rank": 3}}]}},
             "another variant in another study",
         ),
+        (
+            {"studies": {"masks": [{"label": "x", "changes": {"seed": 3}}]}},
+            "'x': changes.seed: every variant .* leave it out and set seeds",
+        ),
+        (
+            {"studies": {"masks": [{"label": "x", "frozen": True, "changes": {"lora_rank": 3}}]}},
+            r"'x': a frozen variant .* changes of \['lora_rank'\] .* leave out one of the two",
+        ),
+        (
+            {"studies": {"masks": [{"label": n, "reference": True} for n in "xy"]}},
+            r"studies\.masks: \['x', 'y'\] are all the reference; let one be it",
+        ),
+        (
+            {"studies": {"masks": [{"label": "x", "published": {"OA": 52.15}}]}},
+            r"(?s)masks\.0\.published\.OA.*should match pattern '\^MG",
+        ),
+        (
+            {"evaluate": {"multigen": {"pocket": {"prompts": {"num_prompts": 1}}}}},
+            r"multigen\.pocket\.prompts\.num_prompts: .* there is 1; draw at least 2",
+        ),
     ],
 )
 def test_impossible_ablation_is_refused(changes: dict, message: str) -> None:

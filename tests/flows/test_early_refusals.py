@@ -65,6 +65,15 @@ def test_prompts_and_detectors(run: Callable, query_of_a_long_category: dict[str
         run(query_of_a_long_category)
 
 
+def test_a_file_of_one_prompt_for_variants_that_are_compared_over_prompts(tmp_path: Path):
+    path = tmp_path / "prompts.json"
+    entry = {"unique_id": 0, "num_objects": 1, "text": "a photo of a car."}
+    path.write_text(json.dumps([{**entry, "obj_1_attributes": ["car"]}]))
+    prompts = {"kind": "file", "path": str(path)}
+    with pytest.raises(ValueError, match=r"^evaluate\.multigen\.pocket\.prompts: .* at least 2$"):
+        run_ablate({"multigen": {"pocket": {"prompts": prompts}}})
+
+
 @pytest.mark.parametrize("run", [run_evaluate, run_reproduce])
 def test_figures_beside_multigen(run: Callable, tmp_path: Path):
     benchmarks = ["quality", "multigen", "clip_score"]

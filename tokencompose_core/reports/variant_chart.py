@@ -18,7 +18,7 @@ def draw_variants(
     published: Mapping[str, Mapping[int, float]],
     path: Path,
 ) -> None:
-    """Draw MG2 and above of variants, one below the other.
+    """Draw MG2 and above of variants, or MG1 of single objects, one variant below the other.
 
     Args:
         scores: For every variant, by k, its value and the ends of its interval, in percent.

@@ -84,8 +84,72 @@ def test_equal_variants_seem_to_differ_in_about_one_of_twenty_comparisons(
             chance = rng.logistic(size=(num_seeds, num_prompts, 2))
             counts[label] = np.where(prompts + seeds + chance > 0, 2, 0)
         scores = compare_variants(counts, "a", num_objects=2, num_resamples=400)
-        num_alarms += scores["b"].difference[2].excludes_zero
+        num_alarms += scores["b"].starred[2]
     assert least < num_alarms / num_comparisons < most
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["hits are rare", "misses are rare"])
+@pytest.mark.parametrize(
+    # Logits that give 0.8 %, where hardly any is starred at all, and 4 %, where two thirds may be.
+    ("logit", "least_without_the_rule"),
+    [(-5.25, 0.08), (-3.5, 0.0)],
+)
+def test_equal_variants_of_a_rare_figure_are_not_starred_more_often_than_promised(
+    logit: float, least_without_the_rule: float, turned: bool
+) -> None:
+    """One seed against three, as of a model that was not trained."""
+    rng = np.random.default_rng(17)
+    num_stars, num_excluding, num_comparisons = 0, 0, 500
+    for _ in range(num_comparisons):
+        prompts = rng.normal(logit, 1, (64, 1))
+        counts = {
+            label: np.where((prompts + rng.logistic(size=(num_seeds, 64, 2)) > 0) != turned, 2, 0)
+            for label, num_seeds in (("frozen", 1), ("tuned", 3))
+        }
+        score = compare_variants(counts, "tuned", num_objects=2, num_resamples=400)["frozen"]
+        num_stars += score.starred[2]
+        num_excluding += score.difference[2].excludes_zero
+    assert num_stars / num_comparisons < 0.07
+    # The interval alone would not hold the promise.
+    assert num_excluding / num_comparisons >= least_without_the_rule
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["hits", "misses"])
+@pytest.mark.parametrize(("num_rare", "starred"), [(0, False), (4, False), (5, True)])
+def test_a_difference_that_stands_on_a_handful_of_images_has_an_interval_but_no_star(
+    num_rare: int, starred: bool, turned: bool
+) -> None:
+    counts = {"few": np.zeros((1, 64, 2), int), "many": np.zeros((3, 64, 2), int)}
+    counts["few"][0, :num_rare, 0] = 1
+    counts["many"][:, :40] = 1
+    if turned:
+        counts = {label: 1 - values for label, values in counts.items()}
+    for label, reference in (("few", "many"), ("many", "few")):
+        score = compare_variants(counts, reference, num_objects=1)[label]
+        assert score.difference[1].excludes_zero
+        assert score.starred[1] is starred
+
+
+def test_no_hit_of_128_images_against_four_of_384_is_not_starred() -> None:
+    counts = {"frozen": np.zeros((1, 64, 2), int), "tuned": np.zeros((3, 64, 2), int)}
+    for number in range(4):
+        counts["tuned"][number % 3, 10 * number, 0] = 5
+    score = compare_variants(counts, "tuned", num_objects=5)["frozen"]
+    assert score.difference[5].excludes_zero
+    assert not score.starred[5]
+
+
+def test_of_prompts_of_one_object_the_share_with_it_is_compared() -> None:
+    counts = {"a": np.array([[[1, 0], [1, 1]]]), "b": np.array([[[0, 0], [1, 0]]])}
+    scores = compare_variants(counts, "a", num_objects=1)
+    assert scores["a"].score[1].value == pytest.approx(75.0)
+    assert scores["b"].difference[1].value == pytest.approx(-50.0)
+
+
+def test_a_single_prompt_is_refused() -> None:
+    counts = {"a": np.zeros((3, 1, 2), int), "b": np.ones((3, 1, 2), int)}
+    with pytest.raises(ValueError, match="at least 2 prompts, received 1"):
+        compare_variants(counts, "a", num_objects=1)
 
 
 def test_equal_variants_do_not_differ() -> None:
