@@ -91,7 +91,7 @@ def test_grown_set_is_the_one_computed_from_nothing(
         assert any(manifest.facts.get("rows_taken_over") for manifest in one)
         assert not any("rows_taken_over" in manifest.facts for manifest in other)
         # `gc` is told what the run will read.
-        assert noted.issuperset(*(m.facts.get("taken_over_from", ()) for m in one))
+        assert noted.issuperset(key for m in one for key in m.facts.get("taken_over_from", ()))
     lost = left_out(drawn.store_dir, ours, "parse")
     stopped = {r.key for r in lost if r.reason == "phrase-on-stop-list"}
     kept = {

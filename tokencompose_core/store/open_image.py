@@ -116,12 +116,13 @@ def open_selected(path: Path, sha256: str) -> Image.Image:
     """The same of an image that was selected: what is found in it is stored under its digest.
 
     Raises:
-        BadImageError: As for `open_image`.
+        BadImageError: As for `open_image`, whatever was selected.
         ValueError: If it is another one by now.
         OSError: If the machine cannot read it.
     """
+    image = open_image(path)
     check_unchanged(path, sha256)
-    return open_image(path)
+    return image
 
 
 def check_unchanged(path: Path, sha256: str) -> None:

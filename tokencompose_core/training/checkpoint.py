@@ -15,6 +15,7 @@ from tokencompose_core.store.open_image import is_fault_of_machine
 
 _LOG = logging.getLogger(__name__)
 _KEPT = 2
+_DOS_FOLDER = 0x10  # of a file's attributes in a zip
 _DAMAGED = ".damaged"
 
 
@@ -149,8 +150,17 @@ def _find_damage(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip()
+            # torch compresses nothing and has no folders. Of a part that claims to be longer than it
+            # is, or a folder, zipfile reads what is there, and torch whatever its memory held.
+            odd = [
+                part.filename
+                for part in parts.infolist()
+                if part.file_size != part.compress_size or part.external_attr & _DOS_FOLDER
+            ]
         if damaged is not None:
             return f"{damaged} differs from its checksum"
+        if odd:
+            return f"{odd[0]} is not as torch writes it"
         _load(path)
     except Exception as error:  # a byte that changed may be taken for anything
         if isinstance(error, MemoryError) or is_fault_of_machine(error):
