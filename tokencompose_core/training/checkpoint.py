@@ -150,8 +150,8 @@ def _find_damage(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip()
-            # torch compresses nothing and has no folders. Of a part that claims to be longer than it
-            # is, or a folder, zipfile reads what is there, and torch whatever its memory held.
+            # torch compresses nothing and has no folders. Of a part that claims to be longer than
+            # it is, or a folder, zipfile reads what is there, and torch what its memory held.
             odd = [
                 part.filename
                 for part in parts.infolist()
