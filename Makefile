@@ -6,8 +6,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train \
-	bench-train-gpu bench-objectives bench-own-object bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale \
-	bench-evaluate bench-evaluate-gpu bench-records bench-crashes bench-operate deploy lock format clean
+	bench-train-gpu bench-objectives bench-own-object bench-assignments bench-curate \
+	bench-curate-gpu bench-backends bench-scale bench-evaluate bench-evaluate-gpu bench-records bench-crashes bench-operate deploy lock format clean
 
 setup: $(READY)  ## Make the environment .venv from the lock file: 6 GB, once
 

@@ -11,8 +11,11 @@ import argparse
 import json
 import os
 import statistics
+from collections.abc import Sequence
+from typing import Any
 
 from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.manifest import Manifest
 
 ARMS = {
     "denoising alone": {"token_weight": 0.0, "pixel_weight": 0.0},
@@ -22,12 +25,13 @@ ARMS = {
 FIGURES = ("inside", "denoising")
 
 
-def main() -> None:
-    """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--config", type=json.loads, default={}, help="changes of `finetune`")
-    options = parser.parse_args()
+def train(seeds: Sequence[int], changes: dict[str, Any] | None = None) -> dict[str, list[Manifest]]:
+    """The fine-tuned models of each arm, one a seed.
+
+    Args:
+        seeds: Of the trainings.
+        changes: Other fields of `finetune`, for all arms.
+    """
     # Prefect reads it when it is imported.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     from flows.curate import curate
@@ -35,31 +39,42 @@ def main() -> None:
     from flows.local_server import local_server
     from tasks.stage import open_store
 
-    facts: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    changes = changes or {}
+    models: dict[str, list[Manifest]] = {arm: [] for arm in ARMS}
     with local_server():
         dataset = curate().dataset
-        for seed in options.seeds:
+        for seed in seeds:
             for arm, objective in ARMS.items():
-                changed = {**options.config.get("objective", {}), **objective}
+                changed = {**changes.get("objective", {}), **objective}
                 config = FinetuneConfig.model_validate(
-                    {"profile": "pocket", **options.config, "seed": seed, "objective": changed}
+                    {"profile": "pocket", **changes, "seed": seed, "objective": changed}
                 )
-                model = finetune(dataset, config, arm.replace(" ", "-"))
-                manifest = open_store().find(model.key)
+                manifest = open_store().find(finetune(dataset, config, arm.replace(" ", "-")).key)
                 assert manifest is not None
-                facts[arm].append(manifest.facts)
+                models[arm].append(manifest)
+    return models
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--config", type=json.loads, default={}, help="changes of `finetune`")
+    options = parser.parse_args()
+    models = train(options.seeds, options.config)
+    config = FinetuneConfig.load("pocket", **options.config)
     print(
         f"\n{config.num_steps} steps of {config.batch_size}, seeds {options.seeds},"
         " mean (deviation)"
     )
     print(f"{'held-out samples':18}" + "".join(f"{name:>18}" for name in FIGURES))
-    before = facts["paper"][0]
+    before = models["paper"][0].facts
     cells = "".join(f"{before[f'{name} (held out, before)']:18.4f}" for name in FIGURES)
     print(f"{'before':18}{cells}")
-    for arm, runs in facts.items():
+    for arm, runs in models.items():
         cells = ""
         for name in FIGURES:
-            values = [run[f"{name} (held out, after)"] for run in runs]
+            values = [run.facts[f"{name} (held out, after)"] for run in runs]
             deviation = statistics.stdev(values) if len(values) > 1 else 0.0
             cells += f"{f'{statistics.mean(values):.4f} ({deviation:.4f})':>18}"
         print(f"{arm:18}{cells}")
