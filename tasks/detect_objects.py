@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -16,6 +15,7 @@ from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
+from tasks.kept_models import keep_last
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.hub_access import require_in_reach
@@ -90,7 +90,7 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
         check_precision(resolve_device(device), settings.precision, f"{field}: precision")
 
 
-@lru_cache(maxsize=1)
+@keep_last
 def _load_detector(architecture: str, model: str, revision: str, content: str, device: str):
     """The detector; its content sees to it that one which has changed is loaded again."""
     from tokencompose_core.evaluation.detectors import Architecture, load_detector

@@ -1,6 +1,5 @@
 """Stage `encode`: what training needs of a shard and no step changes."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +10,7 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
+from tasks.kept_models import keep_last
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tasks.write_shards import SHARD_NAME
 from tokencompose_core.checkpoints.locate import identity, local_or_hub
@@ -53,7 +53,7 @@ class EncodeSpec(Spec):
         return f"encode {self.part}"
 
 
-@lru_cache(maxsize=1)
+@keep_last
 def _frozen_parts(
     name: str,
     revision: str,
@@ -74,11 +74,6 @@ def _frozen_parts(
         model, revision=revision, resolution=resolution, layers=layers, prompts=prompts
     )
     return sides, load_frozen_parts(model, revision=revision, device=device)
-
-
-def release_frozen_parts() -> None:
-    """Let go what this process has loaded to encode with: it would stay on the GPU."""
-    _frozen_parts.cache_clear()
 
 
 @task(name="encode-latents", **STAGE_OPTIONS)

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
 from tasks.cards import MOST_IMAGE_BYTES, close_stage
-from tasks.encode_latents import release_frozen_parts
+from tasks.kept_models import release_models
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.locate import identity
@@ -84,7 +84,7 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         from tokencompose_core.training.trainable import save_model
 
         # Here, in the process that trains: with Dask it is not that of the flow.
-        release_frozen_parts()
+        release_models()
         config = spec.config
         job = TrainingJob(
             config=config,

@@ -1,11 +1,11 @@
 """Networks whose features say how alike images are."""
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from data_schemas.configs.curate_config import RankConfig
 from data_schemas.configs.quality_config import ClipModel, InceptionExtractor, QualityConfig
 from tasks.devices import Device, resolve_device
+from tasks.kept_models import keep_last
 from tokencompose_core.checkpoints.hub_access import naming_field
 from tokencompose_core.checkpoints.locate import clip_identity, identity, locate, require
 
@@ -75,7 +75,7 @@ def load_extractor(settings: QualityConfig, device: Device) -> "Extractor":
     return _extractor(settings.extractor, content, resolve_device(device))
 
 
-@lru_cache(maxsize=1)
+@keep_last
 def _extractor(extractor: InceptionExtractor | ClipModel, content: str, device: str) -> "Extractor":
     """The extractor; its content sees to it that one which has changed is loaded again."""
     from tokencompose_core.evaluation.image_features import clip_extractor, load_inception
@@ -90,7 +90,7 @@ def load_clip_model(model: str, pretrained: str, device: str) -> "Clip":
     return _clip(model, pretrained, clip_identity(model, pretrained), device)
 
 
-@lru_cache(maxsize=1)
+@keep_last
 def _clip(model: str, pretrained: str, content: str, device: str) -> "Clip":
     from tokencompose_core.captions.clip import load_clip
 

@@ -1,11 +1,11 @@
 """The two models of the stage `mask`: which ones its settings mean, and how they are loaded."""
 
-from functools import lru_cache
 from typing import Any
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.mask_config import MaskConfig
 from tasks.devices import resolve_device
+from tasks.kept_models import keep_last
 from tasks.stage import PLANNER
 from tokencompose_core.checkpoints.hub_access import require_in_reach
 from tokencompose_core.checkpoints.locate import (
@@ -112,7 +112,7 @@ def load_detector(settings: MaskConfig, device: str) -> Any:
 
 # One of each is kept for the next partition, and for other thresholds. The contents see to it that
 # a model which has changed is loaded again.
-@lru_cache(maxsize=1)
+@keep_last
 def _load_detector(
     backend: str,
     config: str,
@@ -156,7 +156,7 @@ def load_segmenter(settings: MaskConfig, device: str) -> Any:
     )
 
 
-@lru_cache(maxsize=1)
+@keep_last
 def _load_segmenter(
     backend: str,
     config: str,

@@ -1,7 +1,6 @@
 """A Stable Diffusion that is evaluated: what it is in keys, and how it is loaded."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
@@ -9,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from data_schemas.configs.evaluate_config import EvaluateConfig, SamplerConfig
 from tasks.devices import Device, resolve_device
 from tasks.finetune_unet import MODEL_FOLDER
+from tasks.kept_models import keep_last
 from tasks.stage import Input, note_use, open_store
 from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import identity, local_or_hub, require
@@ -154,7 +154,7 @@ def check_models(models: Sequence[ModelUnderTest], config: EvaluateConfig) -> No
             )
 
 
-@lru_cache(maxsize=1)
+@keep_last
 def _load(
     location: str,
     revision: str,

@@ -1,6 +1,5 @@
 """Stage `parse`: the nouns of a caption."""
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import close_stage
 from tasks.devices import Device, resolve_device
 from tasks.earlier_rows import take_earlier_rows
+from tasks.kept_models import keep_last
 from tasks.stage import PLANNER, STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
 from tokencompose_core.checkpoints.hub_access import is_offline, naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import identity, locate, require_unless_hub
@@ -79,7 +79,7 @@ def check_tagger(config: CurateConfig) -> None:
         require_in_reach("parse.model", repo, file_name, revision, cache_dir=cache_dir)
 
 
-@lru_cache(maxsize=1)
+@keep_last
 def _tagger(model: str, content: str, device: str):
     """The tagger; its content sees to it that one which has changed is loaded again."""
     from tokencompose_core.nouns.tagger import load_tagger

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from diffusers import DDPMScheduler, DiffusionPipeline
 from torch.multiprocessing import ProcessExitedException
 from transformers import CLIPTokenizerFast
@@ -88,7 +87,6 @@ def train_unet(job: TrainingJob, on_step: OnStep) -> Trained:
     count, minutes = job.config.num_processes, job.config.timeout_minutes
     if count == 1 and not minutes:
         return _train(job, on_step, trackers=list(job.config.trackers))
-    torch.cuda.empty_cache()  # what earlier stages no longer need
     try:
         run_processes(
             _train_as_one_of,
