@@ -1,7 +1,7 @@
 """Tables of MultiGen and VISOR: models, what was published, and how models differ."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from data_schemas.configs.evaluate_config import SamplerConfig
@@ -71,36 +71,51 @@ def score_table(
     )
 
 
-def difference_table(
+def difference_tables(
     results: Mapping[str, AnyResult], scored: Mapping[str, Sequence[ScoredImage]]
-) -> Table:
-    """How every model differs from the first one."""
-    first, *others = results
-    result = results[first]
+) -> list[Table]:
+    """How every model differs from each one before it."""
+    result = next(iter(results.values()))
     count = (
         partial(count_multigen, shares=sorted(result.mean))
         if isinstance(result, MultiGenResult)
         else count_visor
     )
-    return make_difference_table(
-        first, {label: compare_images(scored[first], scored[label], count) for label in others}
+    return make_difference_tables(
+        list(results), lambda one, two: compare_images(scored[one], scored[two], count)
     )
 
 
-def make_difference_table(
-    first: str, differences: Mapping[str, Mapping[str, Difference | None]], *, digits: int = 1
-) -> Table:
-    """A table of differences by model and figure, with as many decimals as `digits` says."""
-    names = list(next(iter(differences.values())))
-    return Table(
-        title=f"Difference to {first}",
-        columns=["model", *names],
-        rows=[
-            Row(cells=[label, *(difference_cell(own[name], digits) for name in names)])
-            for label, own in differences.items()
-        ],
-        notes=[DIFFERENCE_NOTE.format(first=first)],
-    )
+def make_difference_tables(
+    labels: Sequence[str],
+    compare: Callable[[str, str], Mapping[str, Difference | None]],
+    *,
+    digits: int = 1,
+) -> list[Table]:
+    """A table for each model but the last: how those after it differ from it.
+
+    Args:
+        labels: Of the models, in their order.
+        compare: From the labels of two, how the second differs from the first, by figure.
+        digits: Decimals of differences and intervals.
+    """
+    tables: list[Table] = []
+    for place, first in enumerate(labels[:-1]):
+        differences = {label: compare(first, label) for label in labels[place + 1 :]}
+        names = list(next(iter(differences.values())))
+        tables.append(
+            Table(
+                title=f"Difference to {first}",
+                columns=["model", *names],
+                rows=[
+                    Row(cells=[label, *(difference_cell(own[name], digits) for name in names)])
+                    for label, own in differences.items()
+                ],
+                # How to read one is how to read all.
+                notes=[] if tables else [DIFFERENCE_NOTE.format(first=first)],
+            )
+        )
+    return tables
 
 
 def difference_cell(difference: Difference | None, digits: int = 1) -> str:

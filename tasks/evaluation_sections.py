@@ -7,7 +7,7 @@ from data_schemas.configs.evaluate_config import SamplerConfig
 from data_schemas.evaluation_records import ClipScoredImage, ScoredImage
 from tasks.benchmark_tables import (
     confusion_table,
-    difference_table,
+    difference_tables,
     multigen_results,
     score_table,
     success_chart,
@@ -24,7 +24,7 @@ from tasks.guard_rails import GuardRails
 from tasks.model_under_test import ModelUnderTest
 from tasks.picture_grids import NUM_COLUMNS, Shown, draw_changes, draw_grid, read_pictures
 from tasks.quality_tables import (
-    clip_difference_table,
+    clip_difference_tables,
     clip_score_table,
     guard_table,
     latency_table,
@@ -108,7 +108,7 @@ def _scored_parts(
     scored = {score.label: _read_scored(store, score) for score in own}
     parts: list[Table | Chart | Grid | Figures] = [score_table(benchmark, results, sampler)]
     if len(own) > 1:
-        parts.append(difference_table(results, scored))
+        parts += difference_tables(results, scored)
     parts.append(_same_noise(store, benchmark, found, scored))
     if len(own) > 1:
         generated = generated_images(benchmark, found)
@@ -142,7 +142,7 @@ def _clip_section(
         parts.append(clip_score_table(own))
         if len(own) > 1:
             rows = {s.label: read_table(s.scored.path(store), ClipScoredImage) for s in own}
-            parts.append(clip_difference_table(rows, scale=own[0].scale))
+            parts += clip_difference_tables(rows, scale=own[0].scale)
     foot = f"{describe_clip(benchmarks, found.clip_scores[0])} {sampled}"
     return Section(title="CLIPScore", parts=parts, foot=foot)
 

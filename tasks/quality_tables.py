@@ -7,7 +7,7 @@ import numpy as np
 
 from data_schemas.configs.evaluate_config import SamplerConfig
 from data_schemas.evaluation_records import ClipScoredImage
-from tasks.benchmark_tables import make_difference_table
+from tasks.benchmark_tables import make_difference_tables
 from tasks.guard_rails import GuardRails
 from tasks.measure_latency import ModelLatency
 from tasks.measure_quality import ModelQuality
@@ -85,19 +85,18 @@ def clip_score_table(scores: Sequence[ModelClipScore]) -> Table:
     )
 
 
-def clip_difference_table(
+def clip_difference_tables(
     scored: Mapping[str, Sequence[ClipScoredImage]], *, scale: float
-) -> Table:
-    """How the CLIPScore of every model differs from that of the first.
+) -> list[Table]:
+    """How the CLIPScore of every model differs from that of each one before it.
 
     Args:
         scored: The scores of every model's images.
         scale: Factor of the cosine in them; the smaller it is, the more decimals are shown.
     """
-    first, *others = scored
-    return make_difference_table(
-        first,
-        {label: {"CLIPScore": clip_difference(scored[first], scored[label])} for label in others},
+    return make_difference_tables(
+        list(scored),
+        lambda one, two: {"CLIPScore": clip_difference(scored[one], scored[two])},
         digits=_CLIP_DIGITS + max(0, math.ceil(math.log10(100 / scale))),
     )
 

@@ -31,7 +31,7 @@ class FindingsSpec(Spec):
     """Models, benchmarks and all figures."""
 
     stage: ClassVar[str] = "findings"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     models: list[ModelUnderTest]
     benchmarks: list[Benchmark]

@@ -12,7 +12,7 @@ from tasks.benchmark_tables import (
     success_chart,
 )
 from tasks.benchmarks import Benchmark
-from tasks.quality_tables import clip_difference, clip_difference_table
+from tasks.quality_tables import clip_difference, clip_difference_tables
 from tokencompose_core.evaluation.paired import Difference
 from tokencompose_core.evaluation.prompts import Prompt
 
@@ -125,8 +125,21 @@ def test_difference_of_clip_scores_has_the_digits_that_its_scale_needs(scale, ce
         "base": rows(*(scale * cosine for cosine in (0.60, 0.65, 0.70))),
         "own": rows(*(scale * cosine for cosine in (0.61, 0.66, 0.71))),
     }
-    (row,) = clip_difference_table(scored, scale=scale).rows
+    (table,) = clip_difference_tables(scored, scale=scale)
+    (row,) = table.rows
     assert row.cells == ["own", cell]
+
+
+def test_every_model_is_compared_with_each_one_before_it():
+    scored = {"base": rows(20.0), "denoising": rows(21.0), "grounded": rows(20.5)}
+    tables = clip_difference_tables(scored, scale=100.0)
+    assert [
+        (t.title, [(row.cells[0], row.cells[1].split()[0]) for row in t.rows]) for t in tables
+    ] == [
+        ("Difference to base", [("denoising", "+1.00"), ("grounded", "+0.50")]),
+        ("Difference to denoising", [("grounded", "-0.50")]),
+    ]
+    assert [len(table.notes) for table in tables] == [1, 0]
 
 
 def test_difference_of_clip_scores_leaves_out_blanked_images():
