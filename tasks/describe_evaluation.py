@@ -28,7 +28,8 @@ def describe_models(models: Iterable[ModelUnderTest]) -> str:
 def describe_sampler(sampler: SamplerConfig) -> str:
     """How images are generated, in a line."""
     return (
-        f"{sampler.scheduler}, {sampler.num_inference_steps} steps, guidance"
+        f"{'each model its own' if sampler.scheduler == 'own' else sampler.scheduler},"
+        f" {sampler.num_inference_steps} steps, guidance"
         f" {sampler.guidance_scale:g}, {sampler.width} x {sampler.height} pixels, seed"
         f" {sampler.seed}, {sampler.precision}, {'with' if sampler.safety_checker else 'without'}"
         " safety checker"

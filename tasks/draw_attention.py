@@ -16,7 +16,7 @@ from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.store.content_store import Store
 
 if TYPE_CHECKING:
-    from tokencompose_core.evaluation.generate import ImageRequest, Sampler
+    from tokencompose_core.evaluation.generate import ImageRequest
     from tokencompose_core.evaluation.record_attention import AttentionRecord
 
 SHEETS = ("layers.jpg", "timesteps.jpg", "heads.jpg")
@@ -61,10 +61,10 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
 
         prompt = Prompt(0, spec.picture.prompt, tuple(spec.picture.nouns))
         (request,) = request_images([prompt], 1, spec.picture.seed)
-        sampler = sampler_settings(spec.sampler)
         device = resolve_device(spec.device)
         records = {
-            model.label: _record(model, store, device, request, sampler) for model in spec.models
+            model.label: _record(model, store, device, request, spec.sampler)
+            for model in spec.models
         }
         first = next(iter(records.values()))
         images = {label: record.image for label, record in records.items()}
@@ -100,7 +100,11 @@ def draw_attention_of_models(spec: AttentionSpec) -> Manifest | State:
 
 
 def _record(
-    model: ModelUnderTest, store: Store, device: str, request: "ImageRequest", sampler: "Sampler"
+    model: ModelUnderTest,
+    store: Store,
+    device: str,
+    request: "ImageRequest",
+    settings: SamplerConfig,
 ) -> "AttentionRecord":
     """What a model attends to. It is let go on return, before the next one is loaded."""
     from transformers import CLIPTokenizerFast
@@ -110,13 +114,15 @@ def _record(
     from tokencompose_core.evaluation.record_attention import record_attention
 
     where = model.location(store)
-    pipeline = load_pipeline(where, revision=model.revision, device=device)
+    pipeline = load_pipeline(
+        where, revision=model.revision, device=device, scheduler=settings.scheduler
+    )
     if model.lora:
         add_lora(pipeline, require(model.lora))
     tokenizer = CLIPTokenizerFast.from_pretrained(
         where, revision=model.revision or None, subfolder="tokenizer"
     )
-    (record,) = record_attention(pipeline, tokenizer, [request], sampler)
+    (record,) = record_attention(pipeline, tokenizer, [request], sampler_settings(settings))
     return record
 
 

@@ -110,6 +110,7 @@ def load_model(
         model.lora,
         model.identity,
         sampler.safety_checker,
+        sampler.scheduler,
         sampler.precision,
         sampler.compile_unet,
         resolve_device(device),
@@ -128,12 +129,16 @@ def check_models(models: Sequence[ModelUnderTest], config: EvaluateConfig) -> No
 
     Raises:
         ValueError: If two models share a label, or one is no Stable Diffusion, has no safety
-            checker while it is asked for, or no file of LoRA layers where it should; or if the
-            device cannot compute in the precision.
+            checker while it is asked for, a noise schedule that is not for the sampler, or no file
+            of LoRA layers where it should; or if the device cannot compute in the precision.
         FileNotFoundError: If a model or its LoRA layers are not on this machine, and no hub may be
             asked for the model.
     """
-    from tokencompose_core.checkpoints.pipeline_class import load_options
+    from tokencompose_core.checkpoints.pipeline_class import (
+        check_pndm,
+        load_options,
+        read_scheduler_config,
+    )
     from tokencompose_core.evaluation.prepare_pipeline import check_precision, find_lora
 
     check_precision(resolve_device(config.device), config.sampler.precision)
@@ -147,11 +152,10 @@ def check_models(models: Sequence[ModelUnderTest], config: EvaluateConfig) -> No
         if model.name:
             require_in_reach(field, model.name, "model_index.json", model.revision)
         with naming_field(field, model.name):
-            load_options(
-                model.location(open_store()),
-                model.revision,
-                safety_checker=config.sampler.safety_checker,
-            )
+            where = model.location(open_store())
+            load_options(where, model.revision, safety_checker=config.sampler.safety_checker)
+            if config.sampler.scheduler == "pndm":
+                check_pndm(where, read_scheduler_config(where, model.revision))
 
 
 @keep_last
@@ -161,6 +165,7 @@ def _load(
     lora: str,
     content: str,
     safety_checker: bool,
+    scheduler,
     precision,
     compile_unet: bool,
     device: str,
@@ -175,7 +180,11 @@ def _load(
 
     check_precision(device, precision)
     pipeline = load_pipeline(
-        location, revision=revision, device=device, safety_checker=safety_checker
+        location,
+        revision=revision,
+        device=device,
+        safety_checker=safety_checker,
+        scheduler=scheduler,
     )
     if lora:
         add_lora(pipeline, require(lora))

@@ -15,7 +15,6 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.devices import resolve_device
 from tasks.progress import stop_if_asked
 from tokencompose_core.checkpoints.locate import local_or_hub
-from tokencompose_core.checkpoints.pipeline_class import load_scheduler
 from tokencompose_core.evaluation.generate import Sampler, load_pipeline
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.validation import (
@@ -135,7 +134,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         prompts=config.prompts_and_nouns,
     )
     samples, held_out = _split(read_encoded(job.encoded), config.validation_fraction)
-    pipeline = load_pipeline(model, revision=config.base_revision)
+    pipeline = load_pipeline(model, revision=config.base_revision, scheduler="own")
     # Only the main process draws; the others need no VAE and no text encoder beside the UNet.
     drawing = pipeline if accelerator.is_main_process else pipeline.unet
     drawing.to(accelerator.device)
@@ -180,8 +179,6 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         on_validation=validate,
     )
     validate(config.num_steps)
-    # What was drawn here was sampled as in the paper; what is saved keeps its own sampler.
-    pipeline.scheduler = load_scheduler(model, config.base_revision)
     accelerator.end_training()
     num_held_out = len(held_out.keys) if held_out else 0
     return Trained(

@@ -45,7 +45,10 @@ class PromptFile(Settings):
 class SamplerConfig(Settings):
     """How images are generated; the paper's is PNDM, 50 steps, guidance 7.5."""
 
-    scheduler: Annotated[Literal["pndm"], Field(description="The paper's.")]
+    scheduler: Annotated[
+        Literal["pndm", "own"],
+        Field(description="The paper's, or the one that each model comes with."),
+    ]
     num_inference_steps: Annotated[
         Count, Field(description="Steps of the sampler; PNDM calls the UNet once more.")
     ]

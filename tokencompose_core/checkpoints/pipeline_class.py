@@ -7,12 +7,9 @@ seconds to import, is imported where it is needed.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tokencompose_core.checkpoints.check_folder import check_folder
-
-if TYPE_CHECKING:
-    from diffusers import SchedulerMixin
 
 _PIPELINES: dict[str, dict[str, Any]] = {
     "StableDiffusionPipeline": {"safety_checker": None, "requires_safety_checker": False},
@@ -87,15 +84,33 @@ def _check_libraries(model: str | Path, config: Mapping[str, Any]) -> None:
                 )
 
 
-def load_scheduler(model: str | Path, revision: str = "") -> "SchedulerMixin":
-    """The sampler that a model comes with.
+def read_scheduler_config(model: str | Path, revision: str = "") -> Mapping[str, Any]:
+    """The noise schedule and the sampler that a model comes with.
 
     Args:
         model: Folder or hub name.
         revision: Commit of a hub model.
     """
-    import diffusers
+    path = Path(model) / "scheduler" / "scheduler_config.json"
+    if path.is_file():
+        return json.loads(path.read_text("utf-8"))
+    from diffusers import DDPMScheduler
 
-    where = {"pretrained_model_name_or_path": str(model), "revision": revision or None}
-    _, name = diffusers.DiffusionPipeline.load_config(**where)["scheduler"]
-    return getattr(diffusers, name).from_pretrained(**where, subfolder="scheduler")
+    return DDPMScheduler.load_config(str(model), revision=revision or None, subfolder="scheduler")
+
+
+def check_pndm(model: str | Path, scheduler: Mapping[str, Any]) -> None:
+    """Refuse a noise schedule that PNDM cannot follow.
+
+    One that ends in noise alone (arXiv:2305.08891) would have it divide by zero; diffusers' has no
+    such schedule, and would sample with that of another model.
+
+    Args:
+        model: Folder or hub name, for the message.
+        scheduler: Config of the model's sampler.
+    """
+    if scheduler.get("rescale_betas_zero_snr"):
+        raise ValueError(
+            f"{model} has a noise schedule that ends in noise alone (rescale_betas_zero_snr), which"
+            " PNDM cannot follow; set sampler.scheduler to own"
+        )

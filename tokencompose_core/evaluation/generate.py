@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from diffusers import DiffusionPipeline, PNDMScheduler
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from tokencompose_core.checkpoints.pipeline_class import load_options
+from tokencompose_core.checkpoints.pipeline_class import check_pndm, load_options
 from tokencompose_core.evaluation.decode_latents import decode_latents
 from tokencompose_core.evaluation.prompts import Prompt
 from tokencompose_core.evaluation.text_states import encode_prompts
@@ -81,20 +82,26 @@ def image_seed(seed: int, prompt_id: int, number: int) -> int:
 
 
 def load_pipeline(
-    model: str | Path, *, revision: str = "", device: str = "cpu", safety_checker: bool = False
+    model: str | Path,
+    *,
+    revision: str = "",
+    device: str = "cpu",
+    safety_checker: bool = False,
+    scheduler: Literal["pndm", "own"] = "pndm",
 ) -> DiffusionPipeline:
-    """Load a Stable Diffusion 1, 2 or XL with the paper's sampler, PNDM.
-
-    The sampler keeps the model's noise schedule and its kind of prediction.
+    """Load a Stable Diffusion 1, 2 or XL.
 
     Args:
         model: Folder or hub name.
         revision: Commit of a hub model.
         device: Where it computes.
         safety_checker: Whether to load the model's own, which blanks some images.
+        scheduler: The paper's sampler, PNDM (arXiv:2202.09778), with the model's noise schedule and
+            kind of prediction; or the sampler that the model comes with.
 
     Raises:
-        ValueError: If the model is another one, or has no safety checker while it is asked for.
+        ValueError: If the model is another one, has no safety checker while it is asked for, or
+            starts from noise alone, which PNDM cannot.
     """
     disable_progress_bar()  # of the few parts that are loaded, gone in a blink
     pipeline = DiffusionPipeline.from_pretrained(
@@ -102,7 +109,10 @@ def load_pipeline(
         revision=revision or None,
         **load_options(model, revision, safety_checker=safety_checker),
     )
-    pipeline.scheduler = PNDMScheduler.from_config(pipeline.scheduler.config, skip_prk_steps=True)
+    if scheduler == "pndm":
+        config = pipeline.scheduler.config
+        check_pndm(model, config)
+        pipeline.scheduler = PNDMScheduler.from_config(config, skip_prk_steps=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
@@ -120,8 +130,9 @@ def generate_batches(
 ) -> Iterator[list[Picture]]:
     """Generate the requested images in order, a batch at a time.
 
-    Initial noise is drawn on the CPU with the image's own seed, and every distinct prompt is
-    encoded once, so an image is the same in any batch, up to rounding.
+    Noise is drawn on the CPU with the image's own seed, that of samplers that add some on the way
+    as well, and every distinct prompt is encoded once: an image is the same in any batch, up to
+    rounding.
 
     Args:
         pipeline: A loaded Stable Diffusion.
@@ -144,9 +155,11 @@ def generate_batches(
         sampled = [*batch]
         if fill_batches:
             sampled += [batch[-1]] * (batch_size - len(batch))
+        generators = [torch.Generator().manual_seed(request.seed) for request in sampled]
         latents = pipeline(
             **texts.keywords([request.prompt.text for request in sampled]),
-            latents=draw_noise(pipeline, sampled, sampler),
+            latents=draw_noise(pipeline, generators, sampler),
+            generator=generators,
             height=sampler.height,
             width=sampler.width,
             num_inference_steps=sampler.num_inference_steps,
@@ -180,19 +193,16 @@ def generate_images(
 
 
 def draw_noise(
-    pipeline: DiffusionPipeline, requests: Sequence[ImageRequest], sampler: Sampler
+    pipeline: DiffusionPipeline, generators: Sequence[torch.Generator], sampler: Sampler
 ) -> Float[Tensor, "batch channels height width"]:
-    """Initial latents in float32, each from its own seed: the same for all models and precisions.
+    """Initial latents in float32, of each image's own: the same for all models and precisions.
 
     Args:
         pipeline: Its UNet and VAE give the latents' shape.
-        requests: With the seeds.
+        generators: On the CPU, one an image.
         sampler: With the images' size.
     """
     scale = pipeline.vae_scale_factor
     shape = (pipeline.unet.config.in_channels, sampler.height // scale, sampler.width // scale)
-    noise = [
-        torch.randn(shape, generator=torch.Generator().manual_seed(request.seed))
-        for request in requests
-    ]
+    noise = [torch.randn(shape, generator=generator) for generator in generators]
     return torch.stack(noise).to(pipeline.device)

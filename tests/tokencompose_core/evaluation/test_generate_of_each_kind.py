@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline, EulerAncestralDiscreteScheduler
 from transformers import CLIPTokenizerFast
 
 from tests.tiny_models import KINDS, write_model
@@ -47,6 +48,40 @@ def test_sampler_is_pndm_and_keeps_the_prediction_of_the_model(pipelines, kind):
     assert config.beta_start == 0.00085
     assert config.prediction_type == ("v_prediction" if kind == "sd2" else "epsilon")
     assert getattr(pipelines[kind], "safety_checker", None) is None
+
+
+def test_own_sampler_draws_its_noise_from_each_images_seed(tmp_path):
+    """With a sampler that adds noise on the way, as diffusers draws each image alone."""
+    folder = write_model(tmp_path, "sd1")
+    plain = DiffusionPipeline.from_pretrained(folder)
+    plain.scheduler = EulerAncestralDiscreteScheduler.from_config(plain.scheduler.config)
+    plain.save_pretrained(folder)
+    pipeline = load_pipeline(folder, scheduler="own")
+    assert type(pipeline.scheduler) is EulerAncestralDiscreteScheduler
+    requests = request_images(PROMPTS, 1, 0)
+    ours = generate_images(pipeline, requests, SAMPLER, batch_size=3)
+    for request, image in zip(requests, ours, strict=True):
+        expected = plain(
+            request.prompt.text,
+            height=SAMPLER.height,
+            width=SAMPLER.width,
+            num_inference_steps=SAMPLER.num_inference_steps,
+            guidance_scale=SAMPLER.guidance_scale,
+            generator=torch.Generator().manual_seed(request.seed),
+        ).images[0]
+        assert np.abs(np.asarray(image, dtype=int) - np.asarray(expected, dtype=int)).max() <= 1
+
+
+def test_schedule_that_ends_in_noise_alone_is_not_for_pndm(tmp_path):
+    folder = write_model(tmp_path, "sd2")
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rescale_betas_zero_snr": True}))
+    with pytest.raises(ValueError, match=r"rescale_betas_zero_snr.* set sampler.scheduler to own"):
+        load_pipeline(folder)
+    pipeline = load_pipeline(folder, scheduler="own")
+    assert float(pipeline.scheduler.alphas_cumprod[-1]) == 0.0
+    (image,) = generate_images(pipeline, request_images(PROMPTS[:1], 1, 0), SAMPLER, batch_size=1)
+    assert np.asarray(image).std() > 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
