@@ -96,10 +96,11 @@ def test_key_holds_what_decides_the_images_alone(tmp_path, folder):
         make_spec(folder, sampler=change(precision="bfloat16")).key,
         make_spec(folder, sampler=change(safety_checker=True)).key,
         make_spec(folder, sampler=change(seed=1)).key,
+        make_spec(folder, sampler=change(scheduler="own")).key,
         make_spec(folder, lora=str(lora)).key,
         make_spec(folder, lora=str(other)).key,
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
     with pytest.raises(FileNotFoundError, match=r"there is no nowhere\.safetensors"):
         make_spec(folder, lora="nowhere.safetensors").key  # noqa: B018
 
@@ -137,6 +138,19 @@ def test_models_are_checked_before_anything_is_computed(
         [ModelUnderTest(label="base", name="pocket:stable_diffusion")],
         EvaluateConfig.load(device="cpu"),
     )
+
+
+def test_model_that_pndm_cannot_follow_is_refused_and_drawn_by_its_own_sampler(store_dir, tmp_path):
+    folder = write_model(tmp_path / "model", "sd2")
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rescale_betas_zero_snr": True}))
+    model = ModelUnderTest(label="a", name=str(folder))
+    with pytest.raises(ValueError, match=r"rescale_betas_zero_snr.* set sampler\.scheduler to own"):
+        check_models([model], EvaluateConfig.load(device="cpu"))
+    check_models([model], EvaluateConfig.load(device="cpu", sampler={"scheduler": "own"}))
+    spec = make_spec(folder, sampler=change(scheduler="own"))
+    images = read_images(open_store().path(generate_partition.fn(spec), IMAGES_NAME))
+    assert [image.size for image in images.values()] == [(32, 32), (32, 32)]
 
 
 def test_latency_is_measured_one_image_at_a_time_and_kept_for_the_machine(store_dir, folder):
