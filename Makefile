@@ -6,8 +6,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train \
-	bench-train-gpu bench-objectives bench-own-object bench-assignments bench-curate \
-	bench-curate-gpu bench-backends bench-scale bench-evaluate bench-evaluate-gpu bench-records bench-crashes bench-operate deploy lock format clean
+	bench-train-gpu bench-objectives bench-own-object bench-words bench-assignments \
+	bench-curate bench-curate-gpu bench-backends bench-scale bench-evaluate bench-evaluate-gpu \
+	bench-records bench-crashes bench-operate deploy lock format clean
 
 setup: $(READY)  ## Make the environment .venv from the lock file: 6 GB, once
 
@@ -57,6 +58,9 @@ bench-objectives: $(READY)  ## What each objective does to attention and denoisi
 
 bench-own-object: $(READY)  ## Whether nouns look at their own objects, with the same models
 	@$(BIN)/python benchmarks/own_object.py
+
+bench-words: $(READY)  ## Which words of a caption the same models draw from
+	@$(BIN)/python benchmarks/words.py
 
 bench-assignments: $(READY)  ## How well phrases get their masks, by the way boxes are assigned
 	@$(BIN)/python benchmarks/assignments.py

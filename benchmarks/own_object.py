@@ -66,9 +66,10 @@ def measure(model: Path, samples: EncodedSamples) -> tuple[dict[str, Tensor], di
     return {key: torch.cat(values, dim=1).mean(dim=1) for key, values in found.items()}, inside
 
 
-def spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float], *, digits: int = 3) -> str:
     """The mean over seeds, with the lowest and the highest."""
-    return f"{sum(values) / len(values):.3f} ({min(values):.3f}, {max(values):.3f})"
+    mean = sum(values) / len(values)
+    return f"{mean:.{digits}f} ({min(values):.{digits}f}, {max(values):.{digits}f})"
 
 
 def main() -> None:

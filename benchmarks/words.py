@@ -1,0 +1,149 @@
+"""Which words of a caption a UNet draws from: what denoising loses when their text states are gone.
+
+    python benchmarks/words.py [--scenes 200] [--seeds 1 2 3]
+
+On scenes of the pocket world that no model was trained on, with the models of
+`benchmarks/objectives.py`, which are not trained again. Text states of some tokens are replaced by
+those that the empty caption has in their places; the loss rises. 100 is the rise if all are
+replaced, so a row says how much of what the caption gives is gone with its tokens. Those that are
+replaced may be known from the others: the text encoder has every token see all before it.
+
+The noise of a training seed's models has that seed, and so has the base model's in its place.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from jaxtyping import Bool
+from objectives import train
+from own_object import spread
+from torch import Tensor
+from transformers import CLIPTokenizerFast
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from tokencompose_core.checkpoints.locate import require
+from tokencompose_core.pocket.floors.held_out import draw_held_out
+from tokencompose_core.shards.read_shard import GroundedSample
+from tokencompose_core.training.base_model import check_base_model, load_frozen_parts
+from tokencompose_core.training.encode_shard import EncodedSamples, encode_samples
+from tokencompose_core.training.validate import validate_unet
+
+POCKET = FinetuneConfig.load("pocket")
+SEED = 93
+Places = Bool[Tensor, "samples tokens"]
+
+
+def draw_samples(count: int) -> tuple[EncodedSamples, CLIPTokenizerFast]:
+    """Scenes with the nouns that name their objects, and the tokenizer of their captions."""
+    samples = []
+    for number, item in enumerate(draw_held_out(count, seed=SEED)):
+        named = [(phrase, item.masks_of(phrase.text)) for phrase in item.phrases]
+        own = [(phrase, masks) for phrase, masks in named if masks]
+        samples.append(
+            GroundedSample(
+                key=f"{number:05d}",
+                image=item.image,
+                caption=item.sentence.text,
+                spans=[(phrase.start, phrase.end) for phrase, _ in own],
+                masks=[np.any(masks, axis=0) for _, masks in own],
+            )
+        )
+    model = str(require(POCKET.base_model))
+    pipeline = load_frozen_parts(model)
+    encoded, _ = encode_samples(
+        samples,
+        pipeline,
+        resolution=POCKET.resolution,
+        sides=check_base_model(
+            model, resolution=POCKET.resolution, layers=POCKET.objective.layers, prompts=()
+        ),
+        reduction=POCKET.mask_reduction,
+        batch_size=POCKET.encode_batch_size,
+    )
+    return encoded, pipeline.tokenizer
+
+
+def parts_of_captions(samples: EncodedSamples, tokenizer: CLIPTokenizerFast) -> dict[str, Places]:
+    """Where the nouns stand, the other words, and what comes after the words."""
+    count, length = samples.encoder_hidden_states.shape[:2]
+    nouns = torch.zeros(count, length, dtype=torch.bool)
+    for row, own in enumerate(samples.positions):
+        nouns[row, [position for tokens in own for position in tokens]] = True
+    ids = tokenizer(
+        samples.captions,
+        padding="max_length",
+        max_length=length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    # The padding is the end token again: words end where the first of them stands.
+    words = (ids.input_ids != tokenizer.eos_token_id) & (ids.input_ids != tokenizer.bos_token_id)
+    after = torch.cumsum(ids.input_ids == tokenizer.eos_token_id, dim=1) > 0
+    assert not (nouns & ~words).any()
+    return {"nouns": nouns, "other words": words & ~nouns, "end, padding": after}
+
+
+def measure(model: Path, samples: EncodedSamples, gone: Sequence[Places], seed: int) -> list[float]:
+    """The denoising loss with the whole caption, and without the tokens of each of `gone`."""
+    unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.float32)
+    noise_scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
+    losses = []
+    for places in (torch.zeros_like(gone[0]), *gone):
+        states = torch.where(
+            places[..., None], samples.empty_hidden_states, samples.encoder_hidden_states
+        )
+        found = validate_unet(
+            unet,
+            noise_scheduler,
+            replace(samples, encoder_hidden_states=states),
+            lambda *_: {},
+            layers=["mid"],
+            seed=seed,
+        )
+        losses.append(found["denoising"])
+    return losses
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    options = parser.parse_args()
+    trained = train(options.seeds)
+    from tasks.stage import open_store
+
+    samples, tokenizer = draw_samples(options.scenes)
+    parts = parts_of_captions(samples, tokenizer)
+    rows = parts | {f"all but {name}": ~places for name, places in parts.items()}
+    gone = [*rows.values(), torch.ones_like(parts["nouns"])]
+    models = {"before": [require(POCKET.base_model)] * len(options.seeds)} | {
+        arm: [open_store().path(one) / "model" for one in own] for arm, own in trained.items()
+    }
+    losses = {
+        arm: [measure(own, samples, gone, s) for own, s in zip(folders, options.seeds, strict=True)]
+        for arm, folders in models.items()
+    }
+    print(f"\n{options.scenes} scenes, tokens a caption: ", end="")
+    print(", ".join(f"{name} {p.sum(1).float().mean():.1f}" for name, p in parts.items()))
+    print(f"rise of the denoising loss, seeds {options.seeds}, mean (lowest, highest)")
+    print(f"\n{'without':24}" + "".join(f"{arm:>24}" for arm in losses))
+    for number, name in enumerate(rows, start=1):
+        shares = {
+            arm: [100 * (own[number] - own[0]) / (own[-1] - own[0]) for own in found]
+            for arm, found in losses.items()
+        }
+        print(f"{name:24}" + "".join(f"{spread(s, digits=1):>24}" for s in shares.values()))
+    print(f"{'all':24}" + "".join(f"{'100':>24}" for _ in losses))
+    for name, number in (("loss, whole caption", 0), ("loss, empty caption", -1)):
+        cells = (spread([own[number] for own in found], digits=4) for found in losses.values())
+        print(f"{name:24}" + "".join(f"{cell:>24}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()
