@@ -36,12 +36,7 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.evaluation.detect import detect_categories
 from tokencompose_core.evaluation.detectors import load_detector
-from tokencompose_core.evaluation.generate import (
-    Sampler,
-    generate_images,
-    load_pipeline,
-    request_images,
-)
+from tokencompose_core.evaluation.generate import generate_images, load_pipeline, request_images
 from tokencompose_core.evaluation.paired import Counted, paired_difference
 from tokencompose_core.evaluation.prompts import Prompt, sample_prompts
 from tokencompose_core.evaluation.record_attention import noun_positions
@@ -128,6 +123,8 @@ def measure(model: Path, samples: EncodedSamples, gone: Sequence[Places], seed: 
 
 def count_objects(model: Path, prompts: Sequence[Prompt], gone: Mapping[str, Tensor]) -> list[int]:
     """Objects found in an image of each prompt, drawn without the tokens that `gone` has of it."""
+    from tasks.model_under_test import sampler_settings
+
     pipeline = load_pipeline(model)
     encode = pipeline.encode_prompt
     (empty,) = encode_prompts(pipeline, [""], batch_size=1).of_prompt[""]
@@ -141,11 +138,12 @@ def count_objects(model: Path, prompts: Sequence[Prompt], gone: Mapping[str, Ten
 
     pipeline.encode_prompt = encode_rest
     settings = BENCHMARK.sampler
-    sampler = Sampler(
-        settings.num_inference_steps, settings.guidance_scale, settings.height, settings.width
+    images = generate_images(
+        pipeline,
+        request_images(prompts, 1, settings.seed),
+        sampler_settings(settings),
+        batch_size=settings.batch_size,
     )
-    requests = request_images(prompts, 1, settings.seed)
-    images = generate_images(pipeline, requests, sampler, batch_size=settings.batch_size)
     looker = BENCHMARK.detector
     found = detect_categories(
         load_detector("owlv2", require(looker.model)),
@@ -180,6 +178,7 @@ def print_objects(models: Mapping[str, Path], tokenizer: CLIPTokenizerFast, coun
     ids = np.array([prompt.prompt_id for prompt in prompts])
     cases = np.ones(count)
     whole: dict[str, Counted] = {}
+    means: dict[str, list[float]] = {}
     print(f"\nobjects found of {asked.num_objects}, {count} images, difference to the whole prompt")
     print(f"\n{'without':24}" + "".join(f"{arm:>28}" for arm in models))
     for name, places in rows.items():
@@ -191,11 +190,15 @@ def print_objects(models: Mapping[str, Path], tokenizer: CLIPTokenizerFast, coun
             assert difference is not None
             assert difference.interval is not None
             low, high = difference.interval
+            means.setdefault(arm, []).append(found.hits.mean())
             cell = f"{found.hits.mean():.2f}"
             if name != "nothing":
                 cell += f" {difference.value:+.2f} [{low:+.2f}, {high:+.2f}]"
             cells += f"{cell:>28}"
         print(f"{name:24}{cells}", flush=True)
+    # Of what the whole prompt has above none at all.
+    kept = (100 * (m[1] - m[-1]) / (m[0] - m[-1]) for m in means.values())
+    print(f"{'kept without nouns, %':24}" + "".join(f"{share:>28.0f}" for share in kept))
 
 
 def main() -> None:

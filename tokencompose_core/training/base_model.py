@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils.logging import disable_progress_bar
 from transformers import CLIPTokenizerFast
 
 from data_schemas.find_nouns import find_nouns
 from tokencompose_core.attention.layers import cross_attention_layers
-from tokencompose_core.checkpoints.pipeline_class import load_options
+from tokencompose_core.checkpoints.pipeline_class import load_options, read_scheduler_config
 from tokencompose_core.nouns.token_positions import token_positions
 from tokencompose_core.objectives.denoising_loss import PREDICTION_TYPES
 from tokencompose_core.training.encode_shard import map_sides
@@ -59,7 +59,7 @@ def check_base_model(
             " every channel (latents_mean, latents_std), which training does not know; name another"
             " model"
         )
-    schedule = DDPMScheduler.load_config(**where, subfolder="scheduler")
+    schedule = read_scheduler_config(model, revision)
     if "beta_start" not in schedule and not schedule.get("trained_betas"):
         raise ValueError(
             f"finetune.base_model: the scheduler of {model}, {schedule.get('_class_name')}, has no"
