@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train \
-	bench-train-gpu bench-objectives bench-own-object bench-words bench-assignments \
+	bench-train-gpu bench-objectives bench-own-object bench-words bench-context-free bench-assignments \
 	bench-curate bench-curate-gpu bench-backends bench-scale bench-evaluate bench-evaluate-gpu \
 	bench-records bench-crashes bench-operate deploy lock format clean
 
@@ -61,6 +61,9 @@ bench-own-object: $(READY)  ## Whether nouns look at their own objects, with the
 
 bench-words: $(READY)  ## Which words of a caption the same models draw from
 	@$(BIN)/python benchmarks/words.py
+
+bench-context-free: $(READY)  ## Whether grounding moves MultiGen where only nouns know their objects (about two hours)
+	@$(BIN)/python benchmarks/context_free.py
 
 bench-assignments: $(READY)  ## How well phrases get their masks, by the way boxes are assigned
 	@$(BIN)/python benchmarks/assignments.py

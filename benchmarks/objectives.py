@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_schemas.configs.finetune_config import FinetuneConfig
@@ -25,12 +25,17 @@ ARMS = {
 FIGURES = ("inside", "denoising")
 
 
-def train(seeds: Sequence[int], changes: dict[str, Any] | None = None) -> dict[str, list[Manifest]]:
+def train(
+    seeds: Sequence[int],
+    changes: Mapping[str, Any] | None = None,
+    arms: Mapping[str, dict[str, Any]] = ARMS,
+) -> dict[str, list[Manifest]]:
     """The fine-tuned models of each arm, one a seed.
 
     Args:
         seeds: Of the trainings.
         changes: Other fields of `finetune`, for all arms.
+        arms: What each changes in `finetune.objective`.
     """
     # Prefect reads it when it is imported.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
@@ -40,11 +45,11 @@ def train(seeds: Sequence[int], changes: dict[str, Any] | None = None) -> dict[s
     from tasks.stage import open_store
 
     changes = changes or {}
-    models: dict[str, list[Manifest]] = {arm: [] for arm in ARMS}
+    models: dict[str, list[Manifest]] = {arm: [] for arm in arms}
     with local_server():
         dataset = curate().dataset
         for seed in seeds:
-            for arm, objective in ARMS.items():
+            for arm, objective in arms.items():
                 changed = {**changes.get("objective", {}), **objective}
                 config = FinetuneConfig.model_validate(
                     {"profile": "pocket", **changes, "seed": seed, "objective": changed}

@@ -16,7 +16,7 @@ the ablation supervises: how much of a difference between such variants is the m
 
 import argparse
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.manifest import Manifest
 from tokencompose_core.attention.layers import layer_key
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.objectives.own_object import measure_own_object
@@ -72,21 +73,26 @@ def spread(values: Sequence[float], *, digits: int = 3) -> str:
     return f"{mean:.{digits}f} ({min(values):.{digits}f}, {max(values):.{digits}f})"
 
 
-def main() -> None:
-    """Print two tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    seeds = parser.parse_args().seeds
-    models = train(seeds)
+def print_tables(
+    models: Mapping[str, Sequence[Manifest]], base_model: Path, seeds: Sequence[int]
+) -> None:
+    """Print both tables.
+
+    Args:
+        models: Trained by each arm, one a seed.
+        base_model: That they were trained from.
+        seeds: Of the trainings.
+    """
     from tasks.stage import open_store
 
     store = open_store()
-    inputs = [store.find(key) for key in models["paper"][0].inputs if key.startswith("encode-")]
-    samples = read_encoded([store.path(one) for one in inputs if one is not None])
+    one, *_ = models.values()
+    inputs = [store.find(key) for key in one[0].inputs if key.startswith("encode-")]
+    samples = read_encoded([store.path(own) for own in inputs if own is not None])
     held_out = select_samples(samples, held_out_keys(samples.keys, POCKET.validation_fraction))
-    rows = {"before": [measure(require(POCKET.base_model), held_out)]} | {
-        arm: [measure(store.path(one) / "model", held_out) for one in own]
-        for arm, own in models.items()
+    rows = {"before": [measure(base_model, held_out)]} | {
+        arm: [measure(store.path(own) / "model", held_out) for own in trained]
+        for arm, trained in models.items()
     }
     keys = list(rows["before"][0][0])
     print(f"\nheld-out nouns beside others, seeds {seeds}, mean over seeds (lowest, highest)")
@@ -99,6 +105,14 @@ def main() -> None:
     for arm, runs in rows.items():
         cells = (spread([inside[label] for _, inside in runs]) for label in LAYERS)
         print(f"{arm:17}" + "".join(f"{c:>22}" for c in cells))
+
+
+def main() -> None:
+    """Print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    seeds = parser.parse_args().seeds
+    print_tables(train(seeds), require(POCKET.base_model), seeds)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from transformers import CLIPTokenizerFast
 
 from data_schemas.configs.evaluate_config import EvaluateConfig, SampledPrompts
 from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.manifest import Manifest
 from tokencompose_core.checkpoints.locate import require
 from tokencompose_core.evaluation.detect import detect_categories
 from tokencompose_core.evaluation.detectors import load_detector
@@ -53,8 +54,8 @@ SEED = 93
 Places = Bool[Tensor, "samples tokens"]
 
 
-def draw_samples(count: int) -> tuple[EncodedSamples, CLIPTokenizerFast]:
-    """Scenes with the nouns that name their objects, and the tokenizer of their captions."""
+def draw_samples(count: int, model: str) -> tuple[EncodedSamples, CLIPTokenizerFast]:
+    """Scenes with the nouns that name their objects, as `model` encodes them; its tokenizer."""
     samples = []
     for number, item in enumerate(draw_held_out(count, seed=SEED)):
         named = [(phrase, item.masks_of(phrase.text)) for phrase in item.phrases]
@@ -68,7 +69,6 @@ def draw_samples(count: int) -> tuple[EncodedSamples, CLIPTokenizerFast]:
                 masks=[np.any(masks, axis=0) for _, masks in own],
             )
         )
-    model = str(require(POCKET.base_model))
     pipeline = load_frozen_parts(model)
     encoded, _ = encode_samples(
         samples,
@@ -201,30 +201,39 @@ def print_objects(models: Mapping[str, Path], tokenizer: CLIPTokenizerFast, coun
     print(f"{'kept without nouns, %':24}" + "".join(f"{share:>28.0f}" for share in kept))
 
 
-def main() -> None:
-    """Print two tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenes", type=int, default=200)
-    parser.add_argument("--prompts", type=int, default=64)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    options = parser.parse_args()
-    trained = train(options.seeds)
+def print_tables(
+    trained: Mapping[str, Sequence[Manifest]],
+    base_model: Path,
+    seeds: Sequence[int],
+    *,
+    num_scenes: int,
+    num_prompts: int,
+) -> None:
+    """Print both tables.
+
+    Args:
+        trained: Models of each arm, one a seed.
+        base_model: That they were trained from.
+        seeds: Of the trainings.
+        num_scenes: That the denoising loss is measured on.
+        num_prompts: That images are drawn of.
+    """
     from tasks.stage import open_store
 
-    samples, tokenizer = draw_samples(options.scenes)
+    samples, tokenizer = draw_samples(num_scenes, str(base_model))
     parts = parts_of_captions(samples.captions, samples.positions, tokenizer)
     rows = parts | {f"all but {name}": ~places for name, places in parts.items()}
     gone = [*rows.values(), torch.ones_like(parts["nouns"])]
-    models = {"before": [require(POCKET.base_model)] * len(options.seeds)} | {
+    models = {"before": [base_model] * len(seeds)} | {
         arm: [open_store().path(one) / "model" for one in own] for arm, own in trained.items()
     }
     losses = {
-        arm: [measure(own, samples, gone, s) for own, s in zip(folders, options.seeds, strict=True)]
+        arm: [measure(own, samples, gone, s) for own, s in zip(folders, seeds, strict=True)]
         for arm, folders in models.items()
     }
-    print(f"\n{options.scenes} scenes, tokens a caption: ", end="")
+    print(f"\n{num_scenes} scenes, tokens a caption: ", end="")
     print(", ".join(f"{name} {p.sum(1).float().mean():.1f}" for name, p in parts.items()))
-    print(f"rise of the denoising loss, seeds {options.seeds}, mean (lowest, highest)")
+    print(f"rise of the denoising loss, seeds {seeds}, mean (lowest, highest)")
     print(f"\n{'without':24}" + "".join(f"{arm:>24}" for arm in losses))
     for number, name in enumerate(rows, start=1):
         shares = {
@@ -236,7 +245,23 @@ def main() -> None:
     for name, number in (("loss, whole caption", 0), ("loss, empty caption", -1)):
         cells = (spread([own[number] for own in found], digits=4) for found in losses.values())
         print(f"{name:24}" + "".join(f"{cell:>24}" for cell in cells))
-    print_objects({arm: own[0] for arm, own in models.items()}, tokenizer, options.prompts)
+    print_objects({arm: own[0] for arm, own in models.items()}, tokenizer, num_prompts)
+
+
+def main() -> None:
+    """Print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    options = parser.parse_args()
+    print_tables(
+        train(options.seeds),
+        require(POCKET.base_model),
+        options.seeds,
+        num_scenes=options.scenes,
+        num_prompts=options.prompts,
+    )
 
 
 if __name__ == "__main__":

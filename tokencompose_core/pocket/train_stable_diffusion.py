@@ -41,13 +41,13 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
-def build_text_encoder() -> CLIPTextModel:
-    """A CLIPTextModel of two layers over CLIP's own vocabulary."""
+def build_text_encoder(num_layers: int = 2) -> CLIPTextModel:
+    """A CLIPTextModel over CLIP's own vocabulary; without layers no token knows of another."""
     return CLIPTextModel(
         CLIPTextConfig(
             hidden_size=TEXT_WIDTH,
             intermediate_size=4 * TEXT_WIDTH,
-            num_hidden_layers=2,
+            num_hidden_layers=num_layers,
             num_attention_heads=4,
             max_position_embeddings=MAX_TOKENS,
             projection_dim=TEXT_WIDTH,
@@ -80,6 +80,8 @@ def train_diffusion(
     num_scenes: int,
     caption_dropout: float = 0.1,
     snr_gamma: float = 5.0,
+    first_unet: UNet2DConditionModel | None = None,
+    text_layers: int = 2,
     on_progress: OnProgress = lambda *_: None,
     checkpoint_path: Path | None = None,
 ) -> list[dict[str, float]]:
@@ -87,12 +89,13 @@ def train_diffusion(
 
     Captions are dropped with probability `caption_dropout` for classifier-free guidance. The
     denoising loss is weighted by min-SNR (arXiv:2303.09556, `snr_gamma`), which lets shapes emerge
-    sooner.
+    sooner. `first_unet` is trained further if it is given; the text encoder is a new one, of
+    `text_layers`.
     """
     torch.manual_seed(seed)
     tokenizer = write_clip_tokenizer(folder / "tokenizer", model_max_length=MAX_TOKENS)
-    unet = build_unet().to(memory_format=torch.channels_last)
-    model = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder()})
+    unet = (first_unet or build_unet()).to(memory_format=torch.channels_last)
+    model = nn.ModuleDict({"unet": unet, "text_encoder": build_text_encoder(text_layers)})
     scheduler = build_scheduler()
     weights = min_snr_weights(scheduler, snr_gamma)
     pool = draw_pool("habitual", num_scenes, size=(SIDE, SIDE), seed=seed)
