@@ -102,7 +102,7 @@ def main() -> None:
         train_base_model(base_model)
     trained = train(options.seeds, {"base_model": str(base_model)}, COMPARED)
     print_own_object(trained, base_model, options.seeds)
-    print_words(trained, base_model, options.seeds, num_scenes=200, num_prompts=64)
+    print_words(trained, base_model, options.seeds, num_scenes=100, num_prompts=64)
 
     from data_schemas.configs.ablate_config import AblateConfig
     from flows.ablate import ablate
