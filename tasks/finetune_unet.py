@@ -5,7 +5,7 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.client.schemas.objects import State
 
 from data_schemas.configs.finetune_config import FinetuneConfig
@@ -86,6 +86,14 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         # Here, in the process that trains: with Dask it is not that of the flow.
         release_models()
         config = spec.config
+        if never_at_full_rate(config):
+            get_run_logger().warning(
+                "%s: lr_warmup_steps is %d of %d steps, so learning_rate %g is never reached",
+                spec.title,
+                config.lr_warmup_steps,
+                config.num_steps,
+                config.learning_rate,
+            )
         job = TrainingJob(
             config=config,
             encoded=[shard.path(store) for shard in spec.encoded],
@@ -140,6 +148,11 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
 
     inputs = {shard.key: shard.digest for shard in spec.encoded}
     return reuse_or_publish(spec, write, inputs)
+
+
+def never_at_full_rate(config: FinetuneConfig) -> bool:
+    """Whether a training ends before its warm-up does: a trial of few steps, or an oversight."""
+    return 0 < config.lr_warmup_steps >= config.num_steps
 
 
 def _measure(trained: "Trained") -> dict[str, float]:
