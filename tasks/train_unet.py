@@ -141,7 +141,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     start_step = agree_on_start(job.work_dir, accelerator)
     # What an earlier run logged beyond its checkpoint is logged again.
-    next_step = start_step + 1 if any(job.work_dir.iterdir()) else 0
+    next_step = start_step + 1 if any(job.work_dir.glob("[!.]*")) else 0
     accelerator.init_trackers(
         "tokencompose",
         config=_plain(config),

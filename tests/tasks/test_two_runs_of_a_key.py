@@ -32,7 +32,7 @@ class Fitting:
     def run(self) -> None:
         def write(folder: Path, store: Any) -> dict[str, Any]:
             work_dir = store.work_dir(spec.key)
-            self.found = [path.name for path in work_dir.iterdir()]
+            self.found = [path.name for path in work_dir.glob("[!.]*")]
             (work_dir / "checkpoint").write_text("half")
             self.began.set()
             assert self.may_end.wait(30)

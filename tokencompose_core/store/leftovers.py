@@ -76,7 +76,7 @@ def _candidates(
         for path in sorted(root.glob(f"{prefix}*")):
             if _is_abandoned(path, now, older_than):
                 yield path, what
-    for path in sorted((root / UNFINISHED).glob("*")):
+    for path in sorted(path for path in (root / UNFINISHED).glob("*") if path.is_dir()):
         if path.name == _ROWS:
             for rows in sorted(path.iterdir()):
                 if rows.suffix == ".sqlite" and now - _changed(rows) > _DAY:

@@ -12,15 +12,18 @@ from pathlib import Path
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_TRIES = 0.5
+# A file, open for writing: NFS asks its server about these, and locks a folder for one machine only.
+_LOCK_NAME = ".lock"
 
 
 @contextmanager
 def scratch_dir(parent: Path, prefix: str = "") -> Iterator[Path]:
     """A folder of this process's own while the context lasts.
 
-    What killed processes left there is removed first. A folder is locked while it is in use, and
-    the system gives the lock back however its process ends, so several processes, in containers
-    too, may work below one parent. On a file system without such locks leftovers stay.
+    What killed processes left there is removed first. A folder is locked, by a file in it, while it
+    is in use, and the system gives the lock back however its process ends, so several processes, in
+    containers and on machines that share a disk too, may work below one parent. On a file system
+    without such locks leftovers stay.
 
     Args:
         parent: Where to make it; must be there.
@@ -31,7 +34,7 @@ def scratch_dir(parent: Path, prefix: str = "") -> Iterator[Path]:
     name = uuid.uuid4().hex
     folder = parent / f"{prefix}new-{name}"
     folder.mkdir()
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = _open_lock(folder)
     try:
         # Only now may others look at it.
         if _lock(descriptor):
@@ -40,15 +43,17 @@ def scratch_dir(parent: Path, prefix: str = "") -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
+        # NFS keeps an open file under another name until it is closed.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def alone_in(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Have a folder that outlives its process for oneself while the context lasts.
 
-    Whoever else asks for it meanwhile waits. The folder itself is locked, and the system gives the
-    lock back however its process ends. Whoever has it may remove it, and the next one makes it
-    anew. On a file system without such locks nobody waits.
+    Whoever else asks for it meanwhile waits. A file in the folder is locked, and the system gives
+    the lock back however its process ends. Whoever has the folder may remove it, and the next one
+    makes it anew. On a file system without such locks nobody waits.
 
     Args:
         folder: Made if it is not there.
@@ -77,11 +82,12 @@ def alone_at_once(folder: Path) -> Iterator[bool]:
         folder: The folder.
 
     Returns:
-        Whether one has it: nobody else does, or there are no locks here.
+        Whether one has it: nobody else does, or there are no locks here. Not if it is gone, or may
+        not be written in.
     """
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
+        descriptor = _open_lock(folder)
+    except (FileNotFoundError, PermissionError):
         yield False
         return
     try:
@@ -94,11 +100,15 @@ def _open_folder(folder: Path) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # whoever had it has just removed it
-            return os.open(folder, os.O_RDONLY)
+            return _open_lock(folder)
+
+
+def _open_lock(folder: Path) -> int:
+    return os.open(folder / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _has_lock(descriptor: int, folder: Path) -> bool:
-    """Lock an open folder, if it is still the one under its name."""
+    """Lock a folder by its open file, if that is still the one under its name."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -106,7 +116,7 @@ def _has_lock(descriptor: int, folder: Path) -> bool:
     except OSError:  # there are no locks here
         return True
     try:
-        return os.path.samestat(os.fstat(descriptor), folder.stat())
+        return os.path.samestat(os.fstat(descriptor), (folder / _LOCK_NAME).stat())
     except FileNotFoundError:
         return False
 
@@ -114,7 +124,7 @@ def _has_lock(descriptor: int, folder: Path) -> bool:
 def is_abandoned(folder: Path) -> bool:
     """Whether no process works in a `...locked-...` folder any more."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = _open_lock(folder)
     except OSError:
         return False
     try:
@@ -125,7 +135,7 @@ def is_abandoned(folder: Path) -> bool:
 
 def _remove_unless_locked(folder: Path) -> None:
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = _open_lock(folder)
     except OSError:  # whose it was has just removed it
         return
     try:

@@ -265,7 +265,7 @@ def test_checkpoints_that_a_run_goes_on_from_are_left_to_it(tmp_path: Path):
     month = (datetime.now(UTC) - timedelta(days=31)).timestamp()
 
     def find() -> list[Leftover]:
-        for one in (checkpoint, work_dir):
+        for one in (*work_dir.iterdir(), work_dir):
             os.utime(one, (month, month))
         now, age = datetime.now(UTC), timedelta(days=30)
         return find_leftovers(store, ["finetune-v3-0"], now=now, older_than=age)

@@ -1,5 +1,8 @@
+import fcntl
 import logging
+import os
 import shutil
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -9,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tokencompose_core.store.content_store import Store
-from tokencompose_core.store.scratch import alone_in, scratch_dir
+from tokencompose_core.store.scratch import alone_at_once, alone_in, is_abandoned, scratch_dir
 
 HOLD = """
 import sys, time
@@ -77,6 +80,38 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_pat
         end(living)
     with scratch_dir(tmp_path) as own:
         assert {path.name for path in tmp_path.iterdir()} == {"kept.sqlite", own.name}
+
+
+def lock_as_nfs_does(monkeypatch) -> None:
+    """NFS asks its server about files, open for writing, and locks folders for this machine only.
+
+    By Linux' nfs_dir_operations, which have no flock, and nfs(5).
+    """
+    flock = fcntl.flock
+
+    def over_nfs(descriptor: int, operation: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            return
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(9, "Bad file descriptor")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", over_nfs)
+
+
+def test_folders_of_living_processes_on_other_machines_stay_on_nfs(tmp_path, monkeypatch):
+    living, used = start(tmp_path)
+    lock_as_nfs_does(monkeypatch)
+    try:
+        with scratch_dir(tmp_path):
+            assert (used / "deep/file").is_file()
+        with alone_at_once(used) as alone:
+            assert not alone
+        assert not is_abandoned(used)
+    finally:
+        end(living)
+    with scratch_dir(tmp_path):
+        assert not used.exists()
 
 
 def test_half_written_output_of_a_killed_process_goes_with_the_next_output(tmp_path):
