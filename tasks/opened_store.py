@@ -23,8 +23,8 @@ def store_url() -> str:
     In a task it is the store of the flow that submitted it, which may run on another machine.
     """
     url = _URL_OF_FLOW.get() or os.environ.get("TOKENCOMPOSE_STORE") or ".tokencompose"
-    # A worker's working directory is another one.
-    return url if "://" in url else str(Path(url).absolute())
+    # A worker's working directory is another one, and no shell reads the settings of one.
+    return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def open_store() -> Store:
     return Store(
         store_url(),
         check="digest" if check == "digest" else "size",
-        cache_dir=Path(cache).absolute() if cache else None,
+        cache_dir=Path(cache).expanduser().absolute() if cache else None,
     )
 
 

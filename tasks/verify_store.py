@@ -1,6 +1,7 @@
 """Look whether a store holds what its manifests say."""
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
@@ -13,15 +14,22 @@ from tasks.progress import STOP, Progress
 from tasks.sizes import format_bytes
 from tasks.stage import open_store
 from tokencompose_core.store.broken_lineage import find_broken_lineage
+from tokencompose_core.store.store_error import explain_failures
 from tokencompose_core.store.survey import Condition, list_keys, survey
 
 COLUMNS = ("stage", "entries", "files", "size", "broken", "without an input")
 _MOST_SHOWN = 100
 _MOST_CHARACTERS = 1000
+# An object store shows the files of an output while they are uploaded, the manifest last.
+_LONGEST_UPLOAD = timedelta(days=1)
 MEND = (
     "No run believes a broken output. Run the flow that made it again: it is computed anew, and"
     " nothing else. plan says beforehand what that would be. gc removes broken outputs that nobody"
     " has asked for within a day."
+)
+UPLOADED = (
+    "No run believes these before they have a manifest. Those that still have none a day after are"
+    " broken."
 )
 LINEAGE = (
     "What lacks an input is whole and is used as it is; only where it came from cannot be followed"
@@ -58,6 +66,7 @@ class Health(BaseModel):
         deep: Whether digests were compared, or only sizes.
         stages: Entries by stage.
         broken: Keys of broken entries, and what is wrong with each.
+        uploaded: Keys of entries on an object store that seem to be on their way there, and why.
         broken_lineage: Keys of entries that lack an input, and which.
     """
 
@@ -66,22 +75,42 @@ class Health(BaseModel):
     deep: bool
     stages: list[StageHealth]
     broken: dict[str, str]
+    uploaded: dict[str, str]
     broken_lineage: dict[str, str]
 
 
 def verify_store(config: VerifyConfig) -> Health:
-    """Compare every entry with its manifest, by sizes or by digests."""
+    """Compare every entry with its manifest, by sizes or by digests.
+
+    Raises:
+        FileNotFoundError: If there is no store.
+        StoreError: If it cannot be read.
+    """
     STOP.clear()  # of a flow that was interrupted before, in the same process
     store = open_store()
+    # An empty report would look like that of a whole store, though its disk is not mounted.
+    with explain_failures(store.url, "read"):
+        if not store.filesystem.exists(store.root):
+            raise FileNotFoundError(
+                f"there is no store at {store.url}: nothing was stored there yet, or"
+                " TOKENCOMPOSE_STORE names another place, or its disk is not mounted"
+            )
     with Progress("verify", len(list_keys(store)), "entries") as progress:
         found = survey(store, "digest" if config.deep else "size", progress.advance)
         entries = {entry.key: entry for entry in found}
     lineage = find_broken_lineage(entries)
-    broken = {
-        key: f"{entry.condition}: {entry.problem}"
-        for key, entry in entries.items()
-        if entry.condition is not Condition.WHOLE
-    }
+    now = datetime.now(UTC)
+    uploaded, broken = {}, {}
+    for key, entry in entries.items():
+        if entry.condition is not Condition.WHOLE:
+            is_uploaded = (
+                entry.condition is Condition.INCOMPLETE
+                and not store.is_local
+                and entry.made is not None
+                and now - entry.made < _LONGEST_UPLOAD
+            )
+            own = uploaded if is_uploaded else broken
+            own[key] = f"{entry.condition}: {entry.problem}"
     return Health(
         deep=config.deep,
         stages=[
@@ -97,6 +126,7 @@ def verify_store(config: VerifyConfig) -> Health:
             if (own := [entry for entry in entries.values() if entry.stage == stage])
         ],
         broken=broken,
+        uploaded=uploaded,
         broken_lineage=lineage,
     )
 
@@ -123,6 +153,7 @@ def health_lines(health: Health) -> list[str]:
     lines = [f"{count} entries, compared by {how}: {len(health.broken)} broken."]
     for title, found, advice in (
         ("broken", health.broken, MEND),
+        ("on their way here", health.uploaded, UPLOADED),
         ("without an input", health.broken_lineage, LINEAGE),
     ):
         if found:
