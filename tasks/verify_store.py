@@ -15,7 +15,7 @@ from tasks.sizes import format_bytes
 from tasks.stage import open_store
 from tokencompose_core.store.broken_lineage import find_broken_lineage
 from tokencompose_core.store.store_error import explain_failures
-from tokencompose_core.store.survey import Condition, list_keys, survey
+from tokencompose_core.store.survey import Condition, Entry, list_keys, survey
 
 COLUMNS = ("stage", "entries", "files", "size", "broken", "without an input")
 _MOST_SHOWN = 100
@@ -99,18 +99,17 @@ def verify_store(config: VerifyConfig) -> Health:
         found = survey(store, "digest" if config.deep else "size", progress.advance)
         entries = {entry.key: entry for entry in found}
     lineage = find_broken_lineage(entries)
-    now = datetime.now(UTC)
-    uploaded, broken = {}, {}
-    for key, entry in entries.items():
-        if entry.condition is not Condition.WHOLE:
-            is_uploaded = (
-                entry.condition is Condition.INCOMPLETE
-                and not store.is_local
-                and entry.made is not None
-                and now - entry.made < _LONGEST_UPLOAD
-            )
-            own = uploaded if is_uploaded else broken
-            own[key] = f"{entry.condition}: {entry.problem}"
+    problems = {
+        key: f"{entry.condition}: {entry.problem}"
+        for key, entry in entries.items()
+        if entry.condition is not Condition.WHOLE
+    }
+    uploaded = {
+        key: problem
+        for key, problem in problems.items()
+        if not store.is_local and _may_be_on_its_way(entries[key])
+    }
+    broken = {key: problem for key, problem in problems.items() if key not in uploaded}
     return Health(
         deep=config.deep,
         stages=[
@@ -128,6 +127,14 @@ def verify_store(config: VerifyConfig) -> Health:
         broken=broken,
         uploaded=uploaded,
         broken_lineage=lineage,
+    )
+
+
+def _may_be_on_its_way(entry: Entry) -> bool:
+    return (
+        entry.condition is Condition.INCOMPLETE
+        and entry.made is not None
+        and datetime.now(UTC) - entry.made < _LONGEST_UPLOAD
     )
 
 

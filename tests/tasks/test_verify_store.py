@@ -30,7 +30,7 @@ def test_output_that_is_being_uploaded_is_not_broken(monkeypatch):
 
 def test_store_that_is_not_there_is_not_a_whole_one(tmp_path, monkeypatch):
     monkeypatch.setenv("TOKENCOMPOSE_STORE", str(tmp_path / "not mounted/store"))
-    with pytest.raises(FileNotFoundError, match="no store at .*not mounted"):
+    with pytest.raises(FileNotFoundError, match=r"no store at .*not mounted"):
         verify_store(VerifyConfig())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 _LOGGER = logging.getLogger(__name__)
 _SECONDS_BETWEEN_TRIES = 0.5
-# A file, open for writing: NFS asks its server about these, and locks a folder for one machine only.
+# A file, open for writing: NFS asks its server about these, and locks folders for itself alone.
 _LOCK_NAME = ".lock"
 
 
