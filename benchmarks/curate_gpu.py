@@ -15,6 +15,7 @@ most that PyTorch had allocated, weights of all models included.
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -120,6 +121,8 @@ def main() -> None:
                 if is_gpu:
                     torch.cuda.reset_peak_memory_stats()
                 taken, boxes[row] = run(case, *row)
+                # What was measured is there if time runs out.
+                print(f"round {number} of {options.rounds}, {row}: {taken:.2f} s", file=sys.stderr)
                 if number >= 0:
                     seconds[row].append(taken)
                 if is_gpu:

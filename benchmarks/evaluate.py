@@ -25,6 +25,7 @@ import argparse
 import copy
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,7 +33,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from detection_rates import NUM_IMAGES, print_detection_rates
 from diffusers import DiffusionPipeline
 from random_models import POCKET, build_sd14
 from torch import Tensor
@@ -116,14 +116,14 @@ class Case:
         self.ours.vae.decode(self.latents, return_dict=False)
 
     @torch.no_grad()
-    def operations(self) -> float:
-        """Of the passes for one image, as PyTorch counts them."""
+    def operations(self) -> tuple[float, float]:
+        """Of the UNet's and of the VAE's passes for one image, as PyTorch counts them."""
         with FlopCounterMode(display=False) as of_unet:
             self.unet_pass(self.timesteps[0])
         with FlopCounterMode(display=False) as of_vae:
             self.vae_pass()
         sampled = of_unet.get_total_flops() * len(self.timesteps) / self.options.batch_size
-        return sampled + of_vae.get_total_flops() / self.options.decode_batch_size
+        return sampled, of_vae.get_total_flops() / self.options.decode_batch_size
 
 
 def ours(case: Case, pipeline: DiffusionPipeline) -> int:
@@ -230,11 +230,13 @@ def print_times(case: Case, times: dict[str, Times]) -> None:
         f" {options.decode_batch_size}, {options.rounds} rounds, {where}, load"
         f" {os.getloadavg()[0]:.1f}"
     )
-    rate = operations = 0.0
+    rate = of_unet = of_vae = 0.0
     if on_gpu:
         rate = measured_rate("cuda", "bf16" if options.precision == "bfloat16" else "fp32")
-        operations = case.operations()
-        print(f"{operations / 1e12:.1f} TFLOP an image, matrix rate {rate / 1e12:.0f} TFLOP/s")
+        of_unet, of_vae = case.operations()
+        print(
+            f"{(of_unet + of_vae) / 1e12:.1f} TFLOP an image, matrix rate {rate / 1e12:.0f} TFLOP/s"
+        )
     last = f"{'GiB':>8}{'of rate':>9}" if on_gpu else f"{'by CPU':>8}{'CPU s/img':>11}"
     print(f"{'variant':15}{'img/s':>9}{'median':>9}{'of loop':>9}{'of passes':>11}{last}")
     best = {name: min(own.clock) for name, own in times.items()}
@@ -242,6 +244,7 @@ def print_times(case: Case, times: dict[str, Times]) -> None:
     for name, own in times.items():
         if on_gpu:
             # The loop computes in float32, whose rate is another one.
+            operations = of_unet if name == UNET_PASSES else of_unet + of_vae
             share = operations / best[name] / rate
             is_same = name != LOOP or options.precision == "float32"
             last = f"{own.peak_gib:8.1f}" + (f"{share:9.2f}" if is_same else f"{'':9}")
@@ -268,6 +271,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="also with a compiled UNet")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # the first table is there if time runs out
     on_gpu = options.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
         parser.error("there is no GPU; leave --device away")
@@ -285,6 +289,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         case = Case(Path(folder), options)
         print_times(case, measure(case))
+    # Here, since it needs more packages than the table above.
+    from detection_rates import NUM_IMAGES, print_detection_rates
+
     print()
     print_detection_rates(options.device, NUM_IMAGES[options.device], options.rounds)
 

@@ -1,11 +1,13 @@
 """The same step on a GPU: steps a second, memory, and how much of the GPU's matrix rate it reaches.
 
     python benchmarks/train_step_gpu.py [--shapes sd14 sd21 sdxl] [--precisions bf16 fp32]
+    python benchmarks/train_step_gpu.py --shapes sd14 --precisions bf16 --no-compile --largest 8
 
 For each shape and precision at batch 1 and at the largest batch of a power of two that plain
 fine-tuning fits: forward and backward pass, variants (a), (b) and (c) of `train_step.py` in turns,
-then (a) and (b) with `torch.compile` of the UNet's blocks. Weights are in float32, and bf16 is
-autocast, as in training.
+then (a) and (b) with `torch.compile` of the UNet's blocks, which takes minutes a table. Weights are
+in float32, and bf16 is autocast, as in training. Memory has room for AdamW's states, whose own step
+is not taken. As in training, (b) enters its context once and not at each step.
 
 `rate` is the share of the matrix rate that this GPU reaches, measured here by products of large
 matrices in the same precision; operations are PyTorch's own count for variant (a).
@@ -14,12 +16,14 @@ matrices in the same precision; operations are PyTorch's own count for variant (
 import argparse
 import gc
 import itertools
+import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from train_step import SHAPES, VARIANTS, Case, plain
+from train_step import SHAPES, VARIANTS, Case, ours, plain
 
 from tasks.devices import resolve_device
 from tokencompose_core.attention.capture import capture_attention
@@ -51,11 +55,19 @@ def measured_rate(device: str, precision: str) -> float:
 def step(case: Case, variant: Callable[[Case], torch.Tensor]) -> float:
     """Seconds of one forward and backward pass."""
     case.unet.zero_grad(set_to_none=False)
-    synchronize(case.device)
-    start = time.perf_counter()
-    variant(case).backward()
-    synchronize(case.device)
-    return time.perf_counter() - start
+    is_ours = variant is ours
+    with capture_attention(case.unet, case.layers) if is_ours else nullcontext() as attention:
+        if attention is not None:
+            attention.select(case.tokens.columns)
+        synchronize(case.device)
+        start = time.perf_counter()
+        if attention is None:
+            variant(case).backward()
+        else:
+            denoising = case.denoise()
+            case.loss(attention.maps, denoising).backward()
+        synchronize(case.device)
+        return time.perf_counter() - start
 
 
 Variants = dict[str, Callable[[Case], torch.Tensor]]
@@ -134,6 +146,19 @@ def operations(case: Case) -> int:
     return counter.get_total_flops()
 
 
+def print_rows(results: Results, base: tuple[float, float] | None, count: int, rate: float) -> None:
+    """Print a row for each variant, held to the seconds and GiB of `base`."""
+    for variant, values in results.items():
+        if values is None or base is None:
+            print(f"{variant:22} does not fit")
+            continue
+        seconds, peak = values
+        print(
+            f"{variant:22}{1 / seconds:9.2f}{peak:8.1f}{count / seconds / rate:7.2f}"
+            f"  {seconds / base[0]:6.2f}{peak / base[1]:8.2f}"
+        )
+
+
 def main() -> None:
     """Print one table for each shape, precision and batch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -142,7 +167,9 @@ def main() -> None:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--largest", type=int, default=64, help="no batch is tried beyond it")
+    parser.add_argument("--no-compile", action="store_true", help="leave out the compiled rows")
     options = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # what is measured is there if time runs out
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU; benchmarks/train_step.py measures on the CPU")
     resolve_device(options.device)  # float32 with all its digits, as in the stages
@@ -153,6 +180,7 @@ def main() -> None:
         rate = measured_rate(options.device, precision)
         case = Case(shape, options.device)
         case.is_bf16 = precision == "bf16"
+        adamw = [torch.zeros_like(weight) for weight in case.unet.parameters() for _ in range(2)]
         most = largest_batch(case, options.largest)
         for batch in dict.fromkeys((1, most)):
             case.resize(batch)
@@ -163,18 +191,11 @@ def main() -> None:
             )
             print(f"{'variant':22}{'steps/s':>9}{'GiB':>8}{'rate':>7}  {'time':>6}{'memory':>8}")
             results = measure(case, VARIANTS, options.rounds)
-            results |= measure_compiled(case, options.rounds)
             base = results[PLAIN]
-            for variant, values in results.items():
-                if values is None or base is None:
-                    print(f"{variant:22} does not fit")
-                    continue
-                seconds, peak = values
-                print(
-                    f"{variant:22}{1 / seconds:9.2f}{peak:8.1f}{count / seconds / rate:7.2f}"
-                    f"  {seconds / base[0]:6.2f}{peak / base[1]:8.2f}"
-                )
-        del case
+            print_rows(results, base, count, rate)
+            if not options.no_compile:
+                print_rows(measure_compiled(case, options.rounds), base, count, rate)
+        del case, adamw
         free_memory()
 
 
