@@ -67,7 +67,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m flows",
         description="Run a flow on this machine, and say what to look at.",
-        epilog="python -m flows COMMAND --help says what a command takes.",
+        epilog="COMMAND --help says what a command takes.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

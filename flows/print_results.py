@@ -1,12 +1,11 @@
 """What the command line prints when a flow has ended."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from shlex import quote
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 from flows.local_server import ui_url
+from flows.shown_command import from_here, shown_command
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 def print_reproduction(result: "Reproduction", run: "UUID | None") -> None:
     """The scores of all models, and where everything lies."""
     _print_scores(result.scores)
-    print(f"\nreport    {_from_here(result.report_path)}")
+    print(f"\nreport    {from_here(result.report_path)}")
     print(f"data set  {result.dataset}")
-    print(f"its card  {_from_here(result.dataset_report_path)}")
+    print(f"its card  {from_here(result.dataset_report_path)}")
     for model in result.models:
         if model.stored is not None:
             print(f"model     {model.stored.key}  {model.label}")
@@ -59,7 +58,7 @@ def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
     for latency in found.latencies:
         seconds = f"{latency.mean:.3g} ({latency.deviation:.2g})"
         print(f"{latency.label:12}{seconds:>18}{latency.num_images:>9}  {latency.machine}")
-    print(f"\nreport    {_from_here(found.report_path)}")
+    print(f"\nreport    {from_here(found.report_path)}")
     print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
 
 
@@ -76,14 +75,15 @@ def print_ablation(made: "Ablation") -> None:
             for row in table:
                 cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
                 print("  ".join(cells).rstrip())
-    print(f"\nreport    {_from_here(made.report_path)}")
+    print(f"\nreport    {from_here(made.report_path)}")
 
 
 def print_set(made: "CuratedSet", profile: str = "pocket") -> None:
     """Where a data set and its card lie, and how a model is trained on it."""
-    print(f"\nreport    {_from_here(made.report_path)}")
+    print(f"\nreport    {from_here(made.report_path)}")
     print(f"data set  {made.dataset}")
-    print(f"train     python -m flows finetune {made.dataset} --label mine{_with(profile)}")
+    words = ("finetune", made.dataset, "--label", "mine", *_with(profile))
+    print(f"train     {shown_command(*words)}")
 
 
 def print_reach(config: "CurateConfig") -> None:
@@ -99,12 +99,12 @@ def print_model(stored: "Input", label: str, base_model: str, profile: str) -> N
     """Where a model lies, and how it is held to the one that it was made from."""
     models = (f"base={base_model}", f"{label}={stored.key}")
     print(f"\nmodel     {stored.key}  {label}")
-    print(f"scores    python -m flows evaluate {' '.join(map(quote, models))}{_with(profile)}")
+    print(f"scores    {shown_command('evaluate', *models, *_with(profile))}")
 
 
-def _with(profile: str) -> str:
+def _with(profile: str) -> tuple[str, ...]:
     """The option of a command that has it take the same profile."""
-    return "" if profile == "pocket" else f" --profile {quote(profile)}"
+    return () if profile == "pocket" else ("--profile", profile)
 
 
 def print_inspection(found: "Inspection") -> None:
@@ -189,9 +189,3 @@ def _print_scores(scores: "Sequence[BenchmarkScore]") -> None:
         rows = [(score.label, score.result) for score in own]
         subject = benchmark if len(benchmarks) > 1 else ""
         print("", *table_lines(rows, subject, is_mixed=own[0].is_mixed), sep="\n")
-
-
-def _from_here(path: str) -> str:
-    """A path as one would type it, if it lies below the working directory."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

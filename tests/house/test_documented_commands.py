@@ -36,7 +36,7 @@ CONFIGS: dict[str, Any] = {
 }
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # With what it takes: the name of a command alone is a mention of it.
-_INLINE = re.compile(r"`(?:\.venv/bin/)?python -m flows ([^\s`]+ [^`]+)`")
+_INLINE = re.compile(r"`\.venv/bin/python -m flows ([^\s`]+ [^`]+)`")
 _COMMAND = re.compile(r"^(?:\$ )?\.venv/bin/python -m flows (.*)")
 
 
@@ -81,6 +81,11 @@ def test_commands_are_found():
         "ablate",
         "inspect",
     }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_name_an_interpreter_that_a_shell_finds(page: Path):
+    assert not re.findall(r"^.*(?<!\.venv/bin/)python -m flows .*$", page.read_text("utf-8"), re.M)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
