@@ -54,4 +54,6 @@ class FlowConfig(Settings):
         profile = values.get("profile", "pocket")
         if not isinstance(profile, str):
             return values
-        return merge_values(load_profile(profile, cls.section), values)
+        fields = cls.model_fields.items()
+        needed = [name for name, own in fields if own.is_required() and name not in values]
+        return merge_values(load_profile(profile, cls.section, needed), values)

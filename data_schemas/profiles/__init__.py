@@ -1,12 +1,13 @@
 """Profiles: complete values of the flows' configs, as TOML files that a person can read."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 _SUFFIX = ".toml"
+_MOST_NAMED = 3
 
 
 def profile_names() -> list[str]:
@@ -15,7 +16,7 @@ def profile_names() -> list[str]:
     return sorted(f.name.removesuffix(_SUFFIX) for f in files if f.name.endswith(_SUFFIX))
 
 
-def load_profile(profile: str, section: str) -> dict[str, Any]:
+def load_profile(profile: str, section: str, needed: Collection[str] = ()) -> dict[str, Any]:
     """Read one flow's values.
 
     A file may say `base = "paper"` and hold nothing but what differs from that profile.
@@ -23,10 +24,12 @@ def load_profile(profile: str, section: str) -> dict[str, Any]:
     Args:
         profile: Name of a profile that comes with the project, or a path to a TOML file.
         section: The flow: `curate`, `finetune`, `evaluate`, `reproduce` or `train_pocket`.
+        needed: Fields of the flow that have to come from the profile.
 
     Raises:
         ValueError: If there is no such profile, it says nothing of that flow, it is no TOML, its
-            base is none of those that come with the project, or lacks a section that it has.
+            base is none of those that come with the project, or lacks a section that it has; or if
+            it has no base, and lacks what is needed.
     """
     values = _read(profile)
     base = values.pop("base", None)
@@ -42,9 +45,25 @@ def load_profile(profile: str, section: str) -> dict[str, Any]:
                 f"profile {profile!r} has sections {unknown}, but its base has {sorted(sections)}"
             )
         values = merge_values(sections, values)
+    elif profile not in profile_names():
+        _check_whole(profile, values.get(section, {}), section, needed)
     if section not in values:
         raise ValueError(f"profile {profile!r} has no section [{section}], but {sorted(values)}")
     return values[section]
+
+
+def _check_whole(
+    profile: str, values: Mapping[str, Any], section: str, needed: Collection[str]
+) -> None:
+    """Name the base first: who left it out wants to change some fields, and not to fill in all."""
+    missing = [name for name in needed if name not in values]
+    if missing:
+        named = ", ".join(missing[:_MOST_NAMED]) + (" ..." if len(missing) > _MOST_NAMED else "")
+        bases = " or ".join(f'base = "{name}"' for name in reversed(profile_names()))
+        raise ValueError(
+            f"profile {profile!r} has no base; begin it with {bases}, or give all of [{section}],"
+            f" which lacks {named}"
+        )
 
 
 def _read(profile: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 import json
+from importlib import resources
 
 import pytest
 from pydantic import ValidationError
 
+from data_schemas import profiles
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.evaluate_config import EvaluateConfig, PromptFile
@@ -169,6 +171,31 @@ def test_profile_of_ones_own_holds_what_differs_from_its_base(tmp_path):
     assert mine.mask.model_copy(update={"box_threshold": paper.mask.box_threshold}) == paper.mask
     # What the file says nothing of is all its base's.
     assert load_profile(str(path), "finetune") == load_profile("paper", "finetune")
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        ("[finetune]\nnum_steps = 7\n", "base_model, base_revision, resolution ..."),
+        ("", "base_model"),
+    ],
+)
+def test_profile_without_a_base_is_answered_with_those_that_there_are(text, lacks, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ValidationError) as caught:
+        FinetuneConfig(profile=str(path))
+    (problem,) = caught.value.errors()
+    begin = f'{str(path)!r} has no base; begin it with base = "pocket" or base = "paper"'
+    assert begin in problem["msg"]
+    assert f"all of [finetune], which lacks {lacks}" in problem["msg"]
+
+
+def test_whole_profile_needs_no_base(tmp_path):
+    path = tmp_path / "whole.toml"
+    path.write_text((resources.files(profiles) / "pocket.toml").read_text("utf-8"))
+    pocket = ReproduceConfig.load("pocket").model_dump_json()
+    assert ReproduceConfig.load(str(path)).model_dump_json().replace(str(path), "pocket") == pocket
 
 
 @pytest.mark.parametrize(
