@@ -9,6 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from data_schemas.configs.flow_config import FlowConfig
+
 _OURS = ("data_schemas.", "flows.", "tasks.")
 _HOLDERS: list[Any] = [Union, UnionType, Annotated, list, tuple, dict]
 _Models = list[type[BaseModel]]
@@ -64,25 +66,47 @@ def _follow(loc: Sequence[int | str], roots: _Models) -> tuple[list[str], _Model
 
 def _hint(name: str, value: Any, beside: _Models, models: _Models) -> str:
     """Where a field belongs that is not where it stands, or what it may have been meant to be."""
-    inner = {field: _inside(field, models) for field in sorted(_fields(models))}
-    within = [field for field, own in inner.items() if name in own]
-    if within:
-        given = json.dumps({within[0]: {name: value}}, ensure_ascii=False, default=str)
-        return f" here; it belongs inside {_either(within)}: {given}"
-    if name == "config" and isinstance(value, Mapping):
-        return "; give what is inside it without it"
+    elsewhere = _elsewhere(name, value, models)
+    if elsewhere:
+        return elsewhere
     meant = next(iter(get_close_matches(name, sorted(_fields(beside)), n=1)), "")
     if meant and meant not in _fields(models):  # it is one of another kind
         kinds = _kinds([model for model in beside if meant in model.model_fields])
         those = f"kinds with {meant} are {', '.join(kinds)}; say which, as"
-        return f" of kind {_either(_kinds(models))}; {those} {json.dumps({'kind': kinds[0]})}"
+        return f" of kind {_either(_kinds(models))}; {those} {_as_json({'kind': kinds[0]})}"
     if meant:
         return f"; did you mean {meant}?"
-    return f"; there are {', '.join(inner)}" if inner else ""
+    there = sorted(_fields(models))
+    return f"; there are {', '.join(there)}" if there else ""
+
+
+def _elsewhere(name: str, value: Any, models: _Models) -> str:
+    """How to write a field that has another place, or is taken as another command takes it."""
+    fields = sorted(_fields(models))
+    name, *inner = name.split(".")
+    for part in reversed(inner):
+        value = {part: value}
+    if inner and name in fields:
+        return f"; write it nested: {_as_json({name: value})}"
+    if within := [field for field in fields if name in _fields(_held(field, models))]:
+        given = {within[0]: {name: value}}
+        return f" here; it belongs inside {_either(within)}: {_as_json(given)}"
+    if not isinstance(value, Mapping):
+        return ""
+    if name in ("config", *_sections(models)):
+        return f"; give what is inside it without it: {_as_json(value)}"
+    if called := [field for field in fields if name in _sections(_held(field, models))]:
+        return f"; it is called {_either(called)} here: {_as_json({called[0]: value})}"
+    return ""
 
 
 def _fields(models: _Models) -> set[str]:
     return {field for model in models for field in model.model_fields}
+
+
+def _sections(models: _Models) -> set[str]:
+    """What `reproduce`, and a profile, call the configs that models are."""
+    return {model.section for model in models if issubclass(model, FlowConfig)}
 
 
 def _either(names: Sequence[str]) -> str:
@@ -90,17 +114,21 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
-def _inside(field: str, models: _Models) -> set[str]:
-    """Names of the fields of what a field holds."""
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _held(field: str, models: _Models) -> _Models:
+    """The models of which a field holds one; those of a list or table stand further in."""
     found = [
         model.model_fields[field].annotation for model in models if field in model.model_fields
     ]
-    return {
-        name
+    return [
+        model
         for annotation in found
         if get_origin(annotation) not in (list, tuple, dict)
-        for name in _fields(_models_in(annotation))
-    }
+        for model in _models_in(annotation)
+    ]
 
 
 def _models_in(annotation: Any) -> _Models:

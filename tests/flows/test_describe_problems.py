@@ -72,6 +72,40 @@ from flows.__main__ import main
             {"config": {"num_steps": 3}},
             "config: no such field; give what is inside it without it",
         ),
+        (
+            "finetune key",
+            {"finetune": {"num_steps": 3}},
+            'finetune: no such field; give what is inside it without it: {"num_steps": 3}',
+        ),
+        (
+            "plan",
+            {"curate": {"mask": {"box_threshold": 0.3}}},
+            "curate: no such field; give what is inside it without it:"
+            ' {"mask": {"box_threshold": 0.3}}',
+        ),
+        (
+            "evaluate base=x",
+            {"evaluate": {"benchmarks": ["visor"]}},
+            'evaluate: no such field; it is called "config" here:'
+            ' {"config": {"benchmarks": ["visor"]}}',
+        ),
+        (
+            "curate",
+            {"mask.box_threshold": 0.3},
+            'mask.box_threshold: no such field; write it nested: {"mask": {"box_threshold": 0.3}}',
+        ),
+        (
+            "finetune key",
+            {"finetune.objective.token_weight": 0.1},
+            "finetune.objective.token_weight: no such field; give what is inside it without it:"
+            ' {"objective": {"token_weight": 0.1}}',
+        ),
+        (
+            "evaluate base=x",
+            {"sampler.seed": 3},
+            'sampler.seed: no such field here; it belongs inside "config":'
+            ' {"config": {"sampler": {"seed": 3}}}',
+        ),
         ("ablate", {"seed": [3]}, 'seed: no such field here; it belongs inside "finetune":'),
     ],
 )
