@@ -27,9 +27,12 @@ def describe_problems(error: ValidationError) -> list[str]:
 
 
 def _describe(problem: ErrorDetails, roots: _Models) -> str:
-    path, beside, models = _follow(problem["loc"], roots)
+    path, beside, models, description = _follow(problem["loc"], roots)
     field = ".".join(path) or "config"
     match problem["type"]:
+        case "string_pattern_mismatch":
+            given = _as_json(problem["input"])
+            return f"{field}: it cannot be {given}. {description}".rstrip()
         case "extra_forbidden":
             return f"{field}: no such field{_hint(path[-1], problem['input'], beside, models)}"
         case "union_tag_not_found":
@@ -40,17 +43,20 @@ def _describe(problem: ErrorDetails, roots: _Models) -> str:
     return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _follow(loc: Sequence[int | str], roots: _Models) -> tuple[list[str], _Models, _Models]:
+def _follow(loc: Sequence[int | str], roots: _Models) -> tuple[list[str], _Models, _Models, str]:
     """Follow a place to the field that it names.
 
     Returns:
         The place as a user writes it, without the kinds that pydantic puts in between; the models
-        of which one was expected where the field stands; and those of the field, if it is known, or
-        else the one that was found there.
+        of which one was expected where the field stands; those of the field, if it is known, or
+        else the one that was found there; and what the field is described as.
     """
     path: list[str] = []
     beside, models = roots, roots
+    description = ""
     for part in loc:
+        if part == "[key]":  # it is the name itself that cannot be
+            continue
         of_kind = [model for model in models if part in _kinds([model])]
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         if of_kind and not fields:
@@ -60,8 +66,9 @@ def _follow(loc: Sequence[int | str], roots: _Models) -> tuple[list[str], _Model
         if fields:
             models = [model for field in fields for model in _models_in(field.annotation)]
             beside = models
+            description = fields[0].description or ""
         # Else an index, a key, or a field that is not there, of what was found so far.
-    return path, beside, models
+    return path, beside, models, description
 
 
 def _hint(name: str, value: Any, beside: _Models, models: _Models) -> str:

@@ -15,7 +15,11 @@ class Variant(Settings):
     """A row of the table: what is changed in `finetune`, and what the paper says of it."""
 
     label: Annotated[
-        str, Field(pattern=r"^[a-z0-9 ,_+-]+$", description="Its name in tables and charts.")
+        str,
+        Field(
+            pattern=r"^[a-z0-9 ,_+-]+$",
+            description="Its name in tables and charts: small letters, digits, spaces and , _ + -",
+        ),
     ]
     frozen: Annotated[bool, Field(description="Not fine-tuned: the base model as it is.")] = False
     reference: Annotated[
@@ -48,7 +52,7 @@ class AblateConfig(WholeConfig):
     run: Annotated[list[str], Field(min_length=1, description="Which of the studies.")]
     studies: Annotated[
         dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], list[Variant]],
-        Field(description="Tables of variants by name."),
+        Field(description="Tables of variants by name: small letters, digits and hyphens."),
     ]
     prompts: Annotated[
         str, Field(description="The set of evaluate.multigen that variants are compared on.")

@@ -9,7 +9,11 @@ from data_schemas.configs.mask_config import MaskConfig
 from data_schemas.redact_urls import redact_urls
 
 CaptionSetName = Annotated[
-    str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the set, for its cards.")
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="Name of the set, for its cards: small letters, digits and hyphens.",
+    ),
 ]
 
 

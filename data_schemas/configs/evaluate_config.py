@@ -99,7 +99,12 @@ class DetectorConfig(Settings):
     ]
     model: Annotated[str, Field(description="Hub name or folder, or pocket:owlv2.")]
     revision: Annotated[str, Field(description="Commit of a hub model; empty for a folder.")]
-    query: Annotated[str, Field(pattern=r"\{name\}", description="Text query of a category.")]
+    query: Annotated[
+        str,
+        Field(
+            pattern=r"\{name\}", description="Text query of a category, with {name} in its place."
+        ),
+    ]
     threshold: Annotated[
         float,
         Field(
@@ -186,8 +191,8 @@ class EvaluateConfig(FlowConfig):
             _without_nulls, json_schema_input_type=dict[SetName, MultiGenConfig | None]
         ),
         Field(
-            description="Sets of prompts by name, each with a row of its own: coco, ade20k. With"
-            " null a set of the profile is left out."
+            description="Sets of prompts by name (small letters, digits, hyphens), each with a row of"
+            " its own: coco, ade20k. With null a set of the profile is left out."
         ),
     ]
     visor: VisorConfig
@@ -195,8 +200,8 @@ class EvaluateConfig(FlowConfig):
         dict[SetName, QualityConfig],
         BeforeValidator(_without_nulls, json_schema_input_type=dict[SetName, QualityConfig | None]),
         Field(
-            description="Real images by name, each with a row of its own: coco, flickr30k. With"
-            " null a set of the profile is left out."
+            description="Real images by name (small letters, digits, hyphens), each with a row of its"
+            " own: coco, flickr30k. With null a set of the profile is left out."
         ),
     ]
     clip_score: ClipScoreConfig

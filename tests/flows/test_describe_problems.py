@@ -113,3 +113,31 @@ def test_field_that_is_not_there_is_answered_with_what_is(flow, config, message,
     assert main([*flow.split(), "--config", json.dumps(config)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("flow", "config", "message"),
+    [
+        (
+            "finetune key",
+            {"objective": {"layers": ["middle"]}},
+            'objective.layers.0: it cannot be "middle". Cross-attention that is supervised: down,'
+            " mid or up, or one resolution of it, up_16.",
+        ),
+        (
+            "curate",
+            {"caption_set": "My Set"},
+            'caption_set: it cannot be "My Set". Name of the set, for its cards: small letters,'
+            " digits and hyphens.",
+        ),
+        (
+            "ablate",
+            {"studies": {"A B": []}},
+            'studies.A B: it cannot be "A B". Tables of variants by name: small letters, digits'
+            " and hyphens.",
+        ),
+    ],
+)
+def test_text_that_cannot_be_is_answered_with_what_the_field_takes(flow, config, message, capsys):
+    assert main([*flow.split(), "--config", json.dumps(config)]) == 2
+    assert capsys.readouterr().err == message + "\n"
