@@ -114,6 +114,8 @@ def print_inspection(found: "Inspection") -> None:
     print(f"\n{found.num_matches} found in {found.dataset}{shown}")
     for sample in found.samples:
         print(f"{sample.key:26} {sample.fate}")
+        for line in sample.lines:
+            print(f"  {line}")
     print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")
 
 

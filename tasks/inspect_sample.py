@@ -18,6 +18,7 @@ from tasks.markdown import plain_text, table
 from tasks.mask_nouns import GROUNDED_NAME
 from tasks.parse_nouns import PARSED_NAME
 from tasks.rank_captions import RANKED_NAME
+from tasks.sample_lines import sample_lines
 from tasks.stage import open_store
 from tasks.write_shards import INDEX_NAME, SHARD_NAME
 from tokencompose_core.store.content_store import Store
@@ -44,13 +45,14 @@ _TABLES = {
 
 
 class InspectedSample(BaseModel):
-    """A sample, and in a word what became of it."""
+    """A sample, in a word what became of it, and in a few lines how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     image_path: str
     fate: str
+    lines: list[str]
 
 
 class Inspection(BaseModel):
@@ -114,7 +116,12 @@ def inspect_samples(dataset: str, sample: str) -> Inspection:
     return Inspection(
         dataset=record.dataset,
         samples=[
-            InspectedSample(key=story.key, image_path=story.image_path, fate=_fate(story))
+            InspectedSample(
+                key=story.key,
+                image_path=story.image_path,
+                fate=_fate(story),
+                lines=sample_lines(story),
+            )
             for story in stories
         ],
         num_matches=num_matches,

@@ -5,20 +5,26 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from data_schemas.manifest import Manifest
+from data_schemas.records import NounPhrase, ParsedCaption
+from data_schemas.rejections import Rejection
 from flows.changes import changes
 from flows.curate import curate
 from flows.finetune import finetune
 from flows.inspect_sample import inspect_sample
-from tasks.curated_sets import find_curated
+from flows.print_results import print_inspection
+from tasks.curated_sets import find_curated, outputs_of
 from tasks.opened_store import open_store
 from tasks.publish_changes import SetChanges
+from tasks.sample_lines import sample_lines
 from tests.flows.conftest import Base, DrawnSet
 from tests.shown_markdown import shown
+from tokencompose_core.reports.sample_story import SampleStory
 
 HOSTILE = "900 | <img src=x onerror=alert(1)> [day](javascript:1).jpg"
 
@@ -47,6 +53,18 @@ def newest_artifact(key: str) -> str:
         return str(max(found, key=lambda artifact: artifact.created).data)
 
     return asyncio.run(read())
+
+
+def rows_of(scene: Scene, stage: str) -> dict[str, dict]:
+    """The rows of a stage of the second data set, of all partitions, by sample."""
+    found = {}
+    record = find_curated(open_store(), scene.second)
+    for manifest in outputs_of(open_store(), record)[stage]:
+        for name in manifest.names(".parquet"):
+            for row in pq.read_table(open_store().path(manifest, name)).to_pylist():
+                if "caption" in row:
+                    found[row["key"]] = row
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +165,59 @@ def test_masks_scores_and_all_captions_are_shown(scene: Scene):
     for stage in ("select", "rank", "parse", "mask", "shard"):
         assert any(line.startswith(f"| {stage} | `{stage}-v") for line in text.splitlines())
     assert "(/runs/flow-run/" in text
+
+
+def test_command_line_says_the_same_in_a_few_lines(scene: Scene, capsys):
+    for sample in ("005", "007.jpg", "900 |", "003"):
+        print_inspection(inspect_sample(sample))
+    said = capsys.readouterr().out
+    assert "  why      An image with a good header whose pixels cannot be decoded" in said
+    assert "whose pixels cannot be decoded to the last, because it is cut short" in said
+    assert "  why      A caption in which no noun was found" in said
+    # What no noun was found in, not a second time as what exactly was wrong.
+    assert re.findall(r"^ .*Very nice\..*$", said, re.M) == [
+        next(line for line in said.splitlines() if re.match(r"  caption  Very nice\.  CLIP", line))
+    ]
+    assert f"  why      No such file.\n           {HOSTILE}\n" in said
+    good = said[said.rindex("in the data set") :]
+    row = rows_of(scene, "rank")["003"]
+    score = dict(zip(row["captions"], row["scores"], strict=True))[row["caption"]]
+    assert f"  caption  {row['caption']}  CLIP score {score:.3f}, of 2\n" in good
+    for phrase in rows_of(scene, "mask")["003"]["phrases"]:
+        if phrase["scores"]:
+            box = ", ".join(f"{side:.0f}" for side in phrase["boxes"][0])
+            best = max(phrase["scores"])
+            assert f"  phrase   {phrase['text']}  score {best:.3f}  box {box}\n" in good
+        else:
+            assert f"  phrase   {phrase['text']}  phrase-without-box\n" in good
+
+
+def test_lines_of_phrases_say_why_and_steer_no_terminal():
+    story = SampleStory(
+        "a",
+        parsed=ParsedCaption(
+            key="a",
+            image_path="a.jpg",
+            image_sha256="0",
+            width=1,
+            height=1,
+            caption="A \x1b[2Jcat, a mat.",
+            phrases=[
+                NounPhrase(text="\x1b[2Jcat", start=2, end=9),
+                NounPhrase(text="mat", start=13, end=16),
+            ],
+        ),
+        rejections=[
+            Rejection(key="a", stage="mask", reason="no-box", detail="\x1b]0;x\x07"),
+            Rejection(key="a", stage="shard", reason="phrase-without-box", detail="mat"),
+        ],
+    )
+    assert sample_lines(story) == [
+        "why      A caption of which no phrase was found.",
+        "         ␛]0;x␇",
+        "phrase   ␛[2Jcat  no mask",
+        "phrase   mat  phrase-without-box",
+    ]
 
 
 def test_an_earlier_data_set_is_found_by_its_key(scene: Scene):
