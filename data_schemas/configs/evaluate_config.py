@@ -191,8 +191,8 @@ class EvaluateConfig(FlowConfig):
             _without_nulls, json_schema_input_type=dict[SetName, MultiGenConfig | None]
         ),
         Field(
-            description="Sets of prompts by name (small letters, digits, hyphens), each with a row of"
-            " its own: coco, ade20k. With null a set of the profile is left out."
+            description="Sets of prompts by name (small letters, digits, hyphens), each with a row"
+            " of its own: coco, ade20k. With null a set of the profile is left out."
         ),
     ]
     visor: VisorConfig
@@ -200,8 +200,8 @@ class EvaluateConfig(FlowConfig):
         dict[SetName, QualityConfig],
         BeforeValidator(_without_nulls, json_schema_input_type=dict[SetName, QualityConfig | None]),
         Field(
-            description="Real images by name (small letters, digits, hyphens), each with a row of its"
-            " own: coco, flickr30k. With null a set of the profile is left out."
+            description="Real images by name (small letters, digits, hyphens), each with a row of"
+            " its own: coco, flickr30k. With null a set of the profile is left out."
         ),
     ]
     clip_score: ClipScoreConfig
