@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_schemas.stages import STAGES
+
 _CHAIN = {
     "reproduce": "captions to scores: curate, fine-tune, evaluate; what `make demo` runs",
     "curate": "captions in, a data set of grounded shards out",
@@ -41,7 +43,8 @@ _REST = {
 _HELP = _CHAIN | _SETS | _STORE | _REST
 _NO_CONFIG = {"score-released", "ui", "serve", "deploy", "stop"}
 _NO_PROFILE = {"import-masks", "inspect", "changes", *_STORE, *_NO_CONFIG}
-_STORED = re.compile(r"finetune-v\d+-[0-9a-f]+$")
+# Of any stage: whoever gives the key of a data set hears that it is no model.
+_STORED = re.compile(rf"(?:{'|'.join(STAGES)})-v\d+-[0-9a-f]+$")
 _CONFIGS = {
     "evaluate": '{"config": {"benchmarks": ["visor"]}, "models": [{"label": "sd", "name": "...",'
     ' "lora": "..."}]}',
@@ -72,7 +75,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     own = {name: _add_command(commands, name) for name in _HELP}
-    own["finetune"].add_argument("dataset", help="key of the data set, as curate prints it")
+    own["finetune"].add_argument(
+        "dataset", help="key of the data set, as curate prints it, or its beginning"
+    )
     own["finetune"].add_argument("--label", default="grounded", help="the model's name in tables")
     for name in ("evaluate", "compare"):
         own[name].add_argument(

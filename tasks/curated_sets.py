@@ -10,6 +10,7 @@ from tasks.describe_dataset import DatasetSpec, read_dataset
 from tasks.draw_dataset_card import OUTPUTS_NAME, CardSpec
 from tasks.finetune_unet import FinetuneSpec
 from tasks.stage import Input, open_store
+from tasks.whole_key import whole_key
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.lineage import trace
 from tokencompose_core.store.list_entries import entries_of_stage
@@ -59,12 +60,15 @@ def find_curated(store: Store, name: str = "") -> CuratedRecord:
 
     Args:
         store: Where it lies.
-        name: A caption set, or the key of a data set or of its card; of all if it is empty.
+        name: A caption set, or the key of a data set or of its card, or the beginning of one; of
+            all if it is empty.
 
     Raises:
-        ValueError: If there is none, naming what there is.
+        ValueError: If there is none, naming what there is, or several keys begin with the name.
     """
     known = list_curated(store)
+    if name not in {record.caption_set for record in known}:
+        name = whole_key(store, name)
     for record in reversed(known):
         if name in ("", record.caption_set, record.dataset, record.card.key):
             return record
@@ -72,12 +76,13 @@ def find_curated(store: Store, name: str = "") -> CuratedRecord:
 
 
 def open_dataset(key: str) -> list[Input]:
-    """The shards of a data set that a person names.
+    """The shards of a data set that a person names, by its key or the beginning of it.
 
     Raises:
-        ValueError: If it is none, naming what there is.
+        ValueError: If it is none, naming what there is, or several keys begin with it.
     """
     store = open_store()
+    key = whole_key(store, key)
     manifest = store.find(key, "size")
     if manifest is not None and manifest.stage == DatasetSpec.stage:
         return read_dataset(key)

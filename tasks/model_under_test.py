@@ -10,6 +10,7 @@ from tasks.devices import Device, resolve_device
 from tasks.finetune_unet import MODEL_FOLDER
 from tasks.kept_models import keep_last
 from tasks.stage import Input, note_use, open_store
+from tasks.whole_key import whole_key
 from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import identity, local_or_hub, require
 from tokencompose_core.store.content_store import Store
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
 
 
 def _find_stored(stored: Any) -> Any:
-    """What a key of the store stands for: the model of that fine-tuning."""
+    """What a key of the store, or its beginning, stands for: the model of that fine-tuning."""
     if not isinstance(stored, str):
         return stored
+    stored = whole_key(open_store(), stored)
     note_use([stored])
     manifest = open_store().find(stored)
     if manifest is None or not manifest.names("model_index.json"):
+        if stored.startswith("dataset-v"):
+            raise ValueError(
+                f"{stored!r} is a data set, and no model; the flow `finetune` trains one on it"
+                " first, and returns the model's key"
+            )
         raise ValueError(
             f"the store {open_store().root} has no model {stored!r}; the flow `finetune` returns"
             " its key, and the card of its stage shows it"
@@ -41,7 +48,7 @@ class ModelUnderTest(BaseModel):
         label: Names it in tables and pictures; a model that is evaluated beside it has another.
         name: Folder or hub name for `from_pretrained`.
         revision: Commit of a hub model.
-        stored: One of the store's, in place of a name; its key is enough.
+        stored: One of the store's, in place of a name; its key, or the beginning of it, is enough.
         lora: File or folder of LoRA layers that `load_lora_weights` takes; added to its weights.
     """
 

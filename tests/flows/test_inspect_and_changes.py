@@ -18,7 +18,7 @@ from flows.curate import curate
 from flows.finetune import finetune
 from flows.inspect_sample import inspect_sample
 from flows.print_results import print_inspection
-from tasks.curated_sets import find_curated, outputs_of
+from tasks.curated_sets import find_curated, open_dataset, outputs_of
 from tasks.opened_store import open_store
 from tasks.publish_changes import SetChanges
 from tasks.sample_lines import sample_lines
@@ -224,6 +224,15 @@ def test_an_earlier_data_set_is_found_by_its_key(scene: Scene):
     found = inspect_sample("007", scene.first)
     assert found.dataset == scene.first
     assert found.samples[0].fate == "in the data set"
+
+
+def test_the_beginning_of_a_key_is_enough(scene: Scene):
+    first, second = scene.first[:20], scene.second[:20]
+    found = changes(second, first)
+    assert found is not None
+    assert (found.before, found.after) == (scene.first, scene.second)
+    assert inspect_sample("007", first).dataset == scene.first
+    assert open_dataset(first) == open_dataset(scene.first) != open_dataset(second)
 
 
 def test_words_are_found_in_captions_and_at_most_five_are_shown(scene: Scene):

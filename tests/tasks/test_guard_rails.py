@@ -100,8 +100,8 @@ def test_model_of_the_store_is_named_by_its_key_alone(store_dir):
     model = trained("sha256:other", [])
     assert isinstance(model.stored, Input)
     assert model.stored.name == "model/"
-    with pytest.raises(ValueError, match=r"has no model 'finetune-v1-0'; the flow `finetune`"):
-        ModelUnderTest(label="own", stored="finetune-v1-0")
+    with pytest.raises(ValueError, match=r"has no model 'finetune-v1-1'; the flow `finetune`"):
+        ModelUnderTest(label="own", stored="finetune-v1-1")
     with pytest.raises(ValueError, match=r"model 'own': give either its name, or stored"):
         ModelUnderTest(label="own")
 

@@ -17,6 +17,7 @@ VARIES = "varies"
 _MADE = "created"
 _RUN = "flow_run"
 _MOST_KINDS = 8
+_MOST_NAMED = 4
 _OUTSIDE = "\0"
 
 
@@ -83,8 +84,9 @@ def find_key(history: History, name: str) -> str:
         return found[0]
     root = history.store.root
     if not found:
-        raise ValueError(f"key: the store {root} has no output {name!r}")
-    raise ValueError(f"key: {len(found)} outputs begin with {name!r}, the first is {found[0]}")
+        raise ValueError(f"the store {root} has no output {name!r}")
+    some = ", ".join(found[:_MOST_NAMED]) + (" ..." if len(found) > _MOST_NAMED else "")
+    raise ValueError(f"{len(found)} outputs begin with {name!r}: {some}")
 
 
 def trace_ancestry(
