@@ -7,6 +7,8 @@ from prefect.logging.configuration import ensure_logging_setup
 _RUNS = ("prefect.flow_runs", "prefect.task_runs")
 # Prefect's services say this of themselves while a run that has ended reports to its server.
 _DRAINING = "Still processing items"
+# Says twice for each of its tries what the error that ends them says once.
+_HUB_RETRIES = "huggingface_hub.utils._http"
 
 
 class QuietConsole(logging.Filter):
@@ -29,8 +31,12 @@ class QuietConsole(logging.Filter):
 
 
 def quiet_console(printed: tuple[type[BaseException], ...]) -> None:
-    """Have Prefect's console leave out errors of these kinds; the UI's logs keep them."""
+    """Have Prefect's console leave out errors of these kinds, which the UI's logs keep, and others.
+
+    A model hub that does not answer is asked again in silence.
+    """
     ensure_logging_setup()
+    logging.getLogger(_HUB_RETRIES).setLevel(logging.ERROR)
     # Handlers of the root logger alone write to the console; those of runs report to the UI.
     for handler in logging.getLogger().handlers:
         if not any(isinstance(own, QuietConsole) for own in handler.filters):

@@ -69,11 +69,22 @@ def _ask_hub(name: str, file_name: str, revision: str) -> None:
             " and log in (hf auth login)"
         )
     except OSError as error:
-        why = (
-            f"{here} does not say whether it has it ({type(error).__name__}:"
-            f" {str(error).splitlines()[0][:200]})"
-        )
+        if getattr(error, "response", None) is None:
+            why = f"{here} cannot be reached: {_first_cause(error)}"
+        else:
+            why = (
+                f"{here} does not say whether it has it ({type(error).__name__}:"
+                f" {str(error).splitlines()[0][:200]})"
+            )
     raise FileNotFoundError(why)
+
+
+def _first_cause(error: BaseException) -> str:
+    """What the system said, below the errors of the libraries in between, which repeat the URL."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    said = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return said.splitlines()[0][:200]
 
 
 @contextmanager

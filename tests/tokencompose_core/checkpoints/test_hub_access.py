@@ -1,3 +1,6 @@
+import socket
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,8 +43,25 @@ def test_model_that_the_hub_does_not_give_is_refused(
 def test_hub_that_cannot_be_reached_is_named(hub_may_be_asked: str, monkeypatch):
     ask_at("http://127.0.0.1:9", monkeypatch)
     monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)  # between its tries
-    with pytest.raises(FileNotFoundError, match=r"127\.0\.0\.1:9 does not say .*\(ConnectionError"):
+    with pytest.raises(FileNotFoundError) as caught:
         look("owner/sd")
+    said = "and http://127.0.0.1:9 cannot be reached: Connection refused"
+    assert str(caught.value) == f"finetune.base_model: 'owner/sd' is not on this machine, {said}"
+
+
+def test_hub_that_hangs_up_is_named(hub_may_be_asked: str, monkeypatch):
+    monkeypatch.setattr(_http.time, "sleep", lambda seconds: None)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                while True:
+                    silent.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        ask_at(f"http://127.0.0.1:{silent.getsockname()[1]}", monkeypatch)
+        with pytest.raises(FileNotFoundError, match=r":\d+ cannot be reached: [\w ]+$"):
+            look("owner/sd")
 
 
 def test_model_in_the_cache_is_not_asked_for(tmp_path: Path, hub_may_be_asked: str):
