@@ -7,12 +7,14 @@ from prefect.logging.configuration import ensure_logging_setup
 _RUNS = ("prefect.flow_runs", "prefect.task_runs")
 # Prefect's services say this of themselves while a run that has ended reports to its server.
 _DRAINING = "Still processing items"
+# Of each run that Ctrl-C has reached, as of a crash; the command says by itself that it stopped.
+_INTERRUPTED = "Execution was aborted by an interrupt signal."
 # Says twice for each of its tries what the error that ends them says once.
 _HUB_RETRIES = "huggingface_hub.utils._http"
 
 
 class QuietConsole(logging.Filter):
-    """Passes no record of an error that is printed by itself, with its traceback, in the end.
+    """Passes no record of an error, or of an interruption, that is printed by itself in the end.
 
     Args:
         printed: Kinds of these errors.
@@ -25,7 +27,8 @@ class QuietConsole(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the console shall show a record."""
         error = record.exc_info[1] if record.exc_info else None
-        if record.name.startswith(_RUNS) and isinstance(error, self.printed):
+        said = isinstance(error, self.printed) or _INTERRUPTED in record.getMessage()
+        if record.name.startswith(_RUNS) and said:
             return False
         return not str(record.msg).startswith(_DRAINING)
 
