@@ -23,8 +23,11 @@ def check_machine(config: FinetuneConfig) -> None:
     if folder is not None:
         from tokencompose_core.checkpoints.pipeline_class import load_options
 
-        with naming_field("finetune.base_model", config.base_model):
-            load_options(folder)
+        try:
+            with naming_field("finetune.base_model", config.base_model):
+                load_options(folder)
+        except ValueError as error:
+            raise ValueError(f"finetune.base_model: {error}") from error
     needed = [("finetune.trackers", str(name)) for name in config.trackers]
     if config.optimizer == "adamw_8bit":
         needed.append(("finetune.optimizer", "bitsandbytes"))
