@@ -37,6 +37,8 @@ def print_reproduction(result: "Reproduction", run: "UUID | None") -> None:
 
 def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
     """All figures of all models, and where their page lies."""
+    from tasks.clip_cells import clip_cell
+
     _print_scores(found.scores)
     if found.qualities:
         print(f"\n{'model':12}{'FID':>9}{'KID':>20}{'images':>9}  real images, features")
@@ -49,7 +51,7 @@ def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
     if found.clip_scores:
         print(f"\n{'model':12}{'CLIPScore':>16}{'images':>9}  prompts, convention")
     for score in found.clip_scores:
-        mean = f"{score.mean:.2f} ({score.deviation:.2f})"
+        mean = clip_cell(score.mean, score.deviation, score.scale)
         print(
             f"{score.label:12}{mean:>16}{score.num_images:>9}"
             f"  {score.benchmark}, {score.convention} by {score.clip}"
