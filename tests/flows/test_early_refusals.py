@@ -151,6 +151,53 @@ def test_models_are_refused_before_real_images_are_looked_at(tmp_path: Path):
         evaluate.fn([ModelUnderTest(label="wrong", name=str(folder))], config)
 
 
+def test_a_model_without_its_weights_is_refused_by_every_flow_that_loads_it(tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(MODELS / "stable_diffusion", folder)
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    name, lacks = str(folder), r".*/unet has no diffusion_pytorch_model\.safetensors, without"
+    base = {"base_model": name}
+    for run in (
+        lambda: finetune.fn("no data set is looked for", FinetuneConfig.load(**base)),
+        lambda: reproduce.fn(ReproduceConfig.load(finetune=base)),
+        lambda: ablate.fn(AblateConfig.load(finetune=base)),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf"^finetune\.base_model: {lacks}"):
+            run()
+    other = tmp_path / "model_index.json"
+    other.write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(ValueError, match=r"^finetune\.base_model: .* is a FluxPipeline; expected"):
+        reproduce.fn(ReproduceConfig.load(finetune={"base_model": str(tmp_path)}))
+    with pytest.raises(FileNotFoundError, match=rf"^models\.other: {lacks}"):
+        evaluate.fn([BASE, ModelUnderTest(label="other", name=name)])
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "changes"),
+    [
+        ("detector", "grounding-dino", {"detector_config": "", "text_encoder": ""}),
+        ("segmenter", "sam_hq", {"segmenter_config": ""}),
+    ],
+)
+def test_a_mask_model_without_its_weights(
+    tmp_path: Path, field: str, kind: str, changes: dict[str, str]
+):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    mask = {f"{field}_backend": "transformers", f"{field}_checkpoint": str(tmp_path), **changes}
+    with pytest.raises(FileNotFoundError) as caught:
+        curate.fn(CurateConfig.load(mask=mask))
+    said = str(caught.value)
+    assert said.startswith(f"mask.{field}_checkpoint: {tmp_path} has no model.safetensors, without")
+
+
+def test_a_text_encoder_without_its_weights(tmp_path: Path):
+    shutil.copy(MODELS / "grounding_dino/bert/config.json", tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"^mask\.text_encoder: .* no model\.safetensors, wi"
+    ):
+        curate.fn(CurateConfig.load(mask={"text_encoder": str(tmp_path)}))
+
+
 @pytest.mark.parametrize(
     "source",
     [

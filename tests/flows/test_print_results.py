@@ -3,8 +3,12 @@
 import pytest
 
 from data_schemas.configs.curate_config import CurateConfig
-from flows.print_results import print_model, print_reach, print_set
+from flows.print_results import print_evaluation, print_model, print_reach, print_set
 from tasks.draw_dataset_card import CuratedSet
+from tasks.evaluation import Evaluation
+from tasks.measure_latency import ModelLatency
+from tasks.measure_quality import ModelQuality
+from tasks.score_clip import ModelClipScore
 from tasks.stage import Input
 
 OWN = {"kind": "image_folder", "images_dir": "photos"}
@@ -29,3 +33,37 @@ def test_who_brings_images_hears_what_the_pocket_models_know(capsys):
     assert capsys.readouterr().out == ""
     print_reach(CurateConfig.load("pocket", source=OWN))
     assert "drawings of sixteen things" in capsys.readouterr().out
+
+
+def evaluation_of(*labels: str) -> Evaluation:
+    """All that is measured beside MultiGen and VISOR, the same for every model."""
+    stored = Input(key="quality-v1-00", digest="0")
+    quality = {
+        "benchmark": "quality-pocket", "fid": 85.76, "kid": 5.753, "kid_deviation": 1.7,
+        "num_images": 64, "num_blanked": 0, "num_reference": 64, "dimension": 4,
+        "extractor": "pocket CLIP", "weights": "", "resizing": "", "num_kid_subsets": 1,
+        "kid_subset_size": 1, "kid_seed": 0,
+    }  # fmt: skip
+    clip = {
+        "benchmark": "visor", "mean": 44.8, "deviation": 18.6, "interval": None, "num_images": 64,
+        "num_blanked": 0, "num_prompts": 8, "clip": "pocket CLIP", "weights": "",
+        "convention": "100 cos", "scale": 100.0,
+    }  # fmt: skip
+    latency = {"mean": 1.1, "deviation": 0.05, "num_images": 5, "machine": "EPYC"}
+    return Evaluation(
+        qualities=[
+            ModelQuality(label=label, generated=[], measured=stored, **quality) for label in labels
+        ],
+        clip_scores=[ModelClipScore(label=label, scored=stored, **clip) for label in labels],
+        latencies=[ModelLatency(label=label, measured=stored, **latency) for label in labels],
+    )
+
+
+def test_columns_stand_below_each_other_whatever_models_are_called(capsys):
+    long = "denoising + token + pixel"
+    print_evaluation(evaluation_of("base", long), None)
+    blocks = capsys.readouterr().out.strip().split("\n\n")
+    for head, base, other in (block.splitlines() for block in blocks[:3]):
+        place = head.index("images") + len("images")
+        assert [line[:place].split()[-1] for line in (base, other)] in (["64"] * 2, ["5"] * 2)
+        assert base.removeprefix("base").lstrip() == other.removeprefix(long).lstrip()
