@@ -18,7 +18,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
 from flows.automations import NOTIFICATION_BLOCK, find_notification_block, register_automations
-from flows.local_server import is_running, ui_url
+from flows.local_server import end_unused_server, is_running, ui_url
 from flows.serve_reports import reports_address
 from tasks.links import REPORTS_URL
 from tasks.stage import open_store
@@ -43,10 +43,12 @@ def serve() -> None:
     home = Path(get_current_settings().home)
     home.mkdir(parents=True, exist_ok=True)
     if _supervisor(home) is None:
+        end_unused_server()
         if is_running():
             raise RuntimeError(
-                f"a Prefect server that `make serve` did not start answers at {ui_url()}; stop it"
-                " first, or set PREFECT_SERVER_API_PORT and PREFECT_API_URL to another port"
+                f"a Prefect server that `make serve` did not start answers at {ui_url()}; that of a"
+                " command, as `make demo`, ends with the command; stop any other, or set"
+                " PREFECT_SERVER_API_PORT and PREFECT_API_URL to another port"
             )
         _start_supervisor(home)
     _wait_for_server(home)
@@ -77,11 +79,18 @@ def register() -> None:
 
 
 def stop() -> None:
-    """End what `serve` started; runs under way go on minutes after it is started again."""
+    """End what `serve` started; runs under way go on minutes after it is started again.
+
+    Raises:
+        RuntimeError: If it does not end.
+    """
     home = Path(get_current_settings().home)
     supervisor = _supervisor(home)
     if supervisor is None:
-        print("Nothing to stop: `make serve` has started nothing here that still runs.")
+        if end_unused_server():
+            print("Stopped the server of a command that was killed.")
+        else:
+            print("Nothing to stop: `make serve` has started nothing here that still runs.")
         return
     os.kill(supervisor, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS

@@ -1,6 +1,5 @@
 """`make serve` and `make stop`, as a person uses them."""
 
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from tests.conftest import ROOT
-from tests.local_servers import free_port
+from tests.local_servers import own_prefect
 
 _SECONDS = 600
 
@@ -23,14 +22,7 @@ _SECONDS = 600
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A Prefect of the test's own, and its end."""
-    port = free_port()
-    own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT")},
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_API_PORT": str(port),
-        "TOKENCOMPOSE_STORE": str(tmp_path / "store"),
-    }
+    own = own_prefect(tmp_path)
     yield own
     run("stop", own)
 
