@@ -23,14 +23,22 @@ _MARK = "TOKENCOMPOSE_SERVER_NOTE"
 
 
 def ui_url() -> str:
-    """Where the UI is, if a server runs."""
-    return str(get_current_settings().api.url).removesuffix("/api")
+    """Where the UI is, if a server runs.
+
+    Raises:
+        ValueError: If nothing says where the server is.
+    """
+    return _api_url().removesuffix("/api")
 
 
 def is_running() -> bool:
-    """Whether a server answers at the API's address."""
+    """Whether a server answers at the API's address.
+
+    Raises:
+        ValueError: If nothing says where that is.
+    """
     try:
-        return httpx.get(f"{get_current_settings().api.url}/health", timeout=15).is_success
+        return httpx.get(f"{_api_url()}/health", timeout=15).is_success
     except httpx.HTTPError:
         return False
 
@@ -43,8 +51,10 @@ def local_server() -> Iterator[None]:
     ends it, whichever started it; a server that no command started is left as it is.
 
     Raises:
+        ValueError: If nothing says where the server is.
         RuntimeError: If a server does not come up, with the end of its log.
     """
+    _api_url()  # if there is none, no server will ever answer
     with _open("lock") as users, _open("start.lock") as starters:
         try:
             # Who waits here is no user yet: a server that did not come up is ended before.
@@ -65,6 +75,16 @@ def end_unused_server() -> bool:
     """End the server that killed commands have left, and say whether there was one."""
     with _open("lock") as users:
         return _end_unless_used(users)
+
+
+def _api_url() -> str:
+    url = get_current_settings().api.url
+    if url is None:
+        raise ValueError(
+            "nothing says where the Prefect server is: run this in the folder of the project, whose"
+            " pyproject.toml does, or set PREFECT_API_URL"
+        )
+    return str(url)
 
 
 def _path(ending: str) -> Path:

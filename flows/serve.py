@@ -38,6 +38,7 @@ def serve() -> None:
     this machine on 127.0.0.1 may read them; `TOKENCOMPOSE_REPORTS_PORT=off` leaves it out.
 
     Raises:
+        ValueError: If nothing says where the server is.
         RuntimeError: If another Prefect server has the address, or the own one does not come up.
     """
     home = Path(get_current_settings().home)

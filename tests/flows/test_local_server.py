@@ -158,3 +158,22 @@ def test_a_server_that_no_command_started_is_left_alone(prefect: Prefect):
     stop = prefect.start("-m", "flows", "stop")
     assert "Nothing to stop" in stop.communicate(timeout=_SECONDS)[0]
     assert prefect.servers() == [server]
+
+
+def test_without_an_address_a_command_says_at_once_how_to_get_one(tmp_path: Path):
+    own = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
+    begin = time.monotonic()
+    ran = subprocess.run(
+        [sys.executable, "-m", "flows", "verify"],
+        cwd=tmp_path,
+        env=own | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+    )
+    assert ran.returncode == 1
+    assert "in the folder of the project" in ran.stderr
+    assert "PREFECT_API_URL" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert time.monotonic() - begin < 100  # a server is waited for twice as long
+    assert not list(tmp_path.rglob("*.log"))
