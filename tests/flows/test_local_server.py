@@ -177,3 +177,13 @@ def test_without_an_address_a_command_says_at_once_how_to_get_one(tmp_path: Path
     assert "Traceback" not in ran.stderr
     assert time.monotonic() - begin < 100  # a server is waited for twice as long
     assert not list(tmp_path.rglob("*.log"))
+
+
+def test_ctrl_c_ends_the_server_of_make_ui_without_a_traceback(prefect: Prefect):
+    ui = prefect.start("-m", "flows", "ui")
+    wait_until(lambda: is_open(prefect.port), _SECONDS, "the server")
+    os.killpg(ui.pid, signal.SIGINT)
+    said, _ = ui.communicate(timeout=_SECONDS)
+    assert "Server stopped!" in said
+    assert "Traceback" not in said
+    assert prefect.servers() == []
