@@ -143,7 +143,7 @@ def _run(options: argparse.Namespace) -> None:
             with local_server():
                 from flows.register_captions import register_captions
 
-                print_registered(register_captions(arrived))
+                print_registered(register_captions(arrived), arrived.profile)
         case "import-masks":
             released = ImportMasksConfig.model_validate(values)
             with local_server():

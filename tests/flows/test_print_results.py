@@ -3,8 +3,9 @@
 import pytest
 
 from data_schemas.configs.curate_config import CurateConfig
-from flows.print_results import print_model, print_reach, print_set
+from flows.print_results import print_model, print_reach, print_registered, print_set
 from tasks.draw_dataset_card import CuratedSet
+from tasks.register_captions import RegisteredSet
 from tasks.stage import Input
 
 OWN = {"kind": "image_folder", "images_dir": "photos"}
@@ -29,3 +30,14 @@ def test_who_brings_images_hears_what_the_pocket_models_know(capsys):
     assert capsys.readouterr().out == ""
     print_reach(CurateConfig.load("pocket", source=OWN))
     assert "drawings of sixteen things" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("text", "follows"), [('base = "paper"', True), ("[curate]", False)])
+def test_who_registers_captions_hears_whether_something_follows(text, follows, tmp_path, capsys):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    new = RegisteredSet(caption_set="a", key="k", num_images=3, is_new=True, changes={})
+    print_registered(new, str(path))
+    said = capsys.readouterr().out
+    assert ("curate follows" in said) == follows
+    assert ("no automation follows" in said) != follows

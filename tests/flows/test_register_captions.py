@@ -143,6 +143,53 @@ def test_what_a_run_made_is_handed_to_the_next_flow(server: SyncPrefectClient) -
     assert runs[0].parameters == parameters
 
 
+def test_what_follows_a_profile_of_ones_own_is_what_follows_its_base(
+    server: SyncPrefectClient, drawn: DrawnSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect import flow
+
+    register_automations(["pocket"])
+    path = tmp_path / "photos.toml"
+    path.write_text('base = "pocket"\n[curate.mask]\nbox_threshold = 0.31\n')
+    monkeypatch.chdir(tmp_path)
+    config = drawn.config(profile="photos.toml")
+    # A worker may run in another folder.
+    wanted = config.model_dump(mode="json") | {"profile": str(path)}
+
+    @flow
+    def announcing() -> None:
+        announce_dataset("dataset-v1-1", "mine", "photos.toml")
+
+    def news(flow: str, known: list[Any]) -> list[dict[str, Any]]:
+        ids = {run.id for run in known}
+        found = runs_of(server, flow, len(known) + 1)
+        return [run.parameters for run in found if run.id not in ids]
+
+    curated, trained = runs_of(server, "curate", 0), runs_of(server, "finetune", 0)
+    assert register_captions(config).is_new
+    assert news("curate", curated) == [{"config": wanted}]
+    announcing()
+    parameters = {"dataset": "dataset-v1-1", "config": {"profile": str(path)}, "label": "mine"}
+    assert news("finetune", trained) == [parameters]
+
+    started = backfill(BackfillConfig.model_validate({"profile": "photos.toml"}))
+    run = server.read_flow_run(started[0].flow_run_id)
+    assert run.deployment_id == server.read_deployment_by_name("curate/pocket").id
+    assert run.parameters == {"config": wanted}
+
+
+def test_a_profile_that_is_removed_while_a_run_goes_on_costs_what_would_follow_only(
+    server: SyncPrefectClient,
+) -> None:
+    from prefect import flow
+
+    @flow
+    def announcing() -> None:
+        announce_dataset("dataset-v1-2", "mine", "gone.toml")
+
+    announcing()
+
+
 def test_a_plan_announces_nothing(server: SyncPrefectClient, drawn: DrawnSet) -> None:
     before = len(runs_of(server, "finetune", 0))
     plan(drawn.config())
