@@ -71,7 +71,8 @@ def announce_dataset(dataset: str, caption_set: str, profile: str) -> None:
 
 def announce_model(model: Input, label: str, config: FinetuneConfig) -> None:
     """Tell the server that a model waits for `evaluate`, beside the one that it was made from."""
-    base = {"label": "base", "name": config.base_model, "revision": config.base_revision}
+    before = "before" if label == "base" else "base"  # two models of an evaluation need two
+    base = {"label": before, "name": config.base_model, "revision": config.base_revision}
     parameters = {
         "models": [base, {"label": label, "stored": model.key}],
         "config": {"profile": absolute_profile(config.profile)},

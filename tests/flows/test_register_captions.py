@@ -14,6 +14,7 @@ from prefect.utilities.callables import parameter_schema
 
 from data_schemas.configs.backfill_config import BackfillConfig
 from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
 from flows.automations import list_automations, register_automations, retry_once
 from flows.backfill import backfill
@@ -22,7 +23,8 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.plan import plan
 from flows.register_captions import register_captions
-from tasks.announce import announce_dataset
+from tasks.announce import announce_dataset, announce_model
+from tasks.stage import Input
 from tasks.start_backfill import choose_registered
 from tests.flows.conftest import DrawnSet
 from tests.local_servers import wait_until
@@ -188,6 +190,25 @@ def test_a_profile_that_is_removed_while_a_run_goes_on_costs_what_would_follow_o
         announce_dataset("dataset-v1-2", "mine", "gone.toml")
 
     announcing()
+
+
+@pytest.mark.parametrize(("label", "other"), [("mine", "base"), ("base", "before")])
+def test_a_model_and_the_one_it_was_made_from_have_two_labels(
+    server: SyncPrefectClient, label: str, other: str
+) -> None:
+    from prefect import flow
+
+    register_automations(["pocket"])
+
+    @flow
+    def announcing() -> None:
+        model = Input(key="finetune-v3-00", digest="0", name="model")
+        announce_model(model, label, FinetuneConfig.load())
+
+    known = {run.id for run in runs_of(server, "evaluate", 0)}
+    announcing()
+    runs = [r for r in runs_of(server, "evaluate", len(known) + 1) if r.id not in known]
+    assert [model["label"] for model in runs[0].parameters["models"]] == [other, label]
 
 
 def test_a_plan_announces_nothing(server: SyncPrefectClient, drawn: DrawnSet) -> None:
