@@ -98,7 +98,9 @@ def print_reach(config: "CurateConfig") -> None:
 
 def print_model(stored: "Input", label: str, base_model: str, profile: str) -> None:
     """Where a model lies, and how it is held to the one that it was made from."""
-    models = (f"base={base_model}", f"{label}={stored.key}")
+    from tasks.announce import label_before
+
+    models = (f"{label_before(label)}={base_model}", f"{label}={stored.key}")
     print(f"\nmodel     {stored.key}  {label}")
     print(f"scores    python -m flows evaluate {' '.join(map(quote, models))}{_with(profile)}")
 

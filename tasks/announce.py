@@ -69,10 +69,18 @@ def announce_dataset(dataset: str, caption_set: str, profile: str) -> None:
     announce(DATASET_CURATED, dataset, profile, parameters)
 
 
+def label_before(label: str) -> str:
+    """What the model is called that one was made from: an evaluation wants a label for each."""
+    return "before" if label == "base" else "base"
+
+
 def announce_model(model: Input, label: str, config: FinetuneConfig) -> None:
     """Tell the server that a model waits for `evaluate`, beside the one that it was made from."""
-    before = "before" if label == "base" else "base"  # two models of an evaluation need two
-    base = {"label": before, "name": config.base_model, "revision": config.base_revision}
+    base = {
+        "label": label_before(label),
+        "name": config.base_model,
+        "revision": config.base_revision,
+    }
     parameters = {
         "models": [base, {"label": label, "stored": model.key}],
         "config": {"profile": absolute_profile(config.profile)},

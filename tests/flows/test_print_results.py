@@ -24,6 +24,11 @@ def test_the_next_command_takes_the_same_profile(profile, option, capsys):
     assert expected in capsys.readouterr().out
 
 
+def test_a_model_called_base_is_held_to_one_of_another_label(capsys):
+    print_model(Input(key="finetune-v3-00", digest="0", name="model/"), "base", "a/b", "pocket")
+    assert "evaluate before=a/b base=finetune-v3-00\n" in capsys.readouterr().out
+
+
 def test_who_brings_images_hears_what_the_pocket_models_know(capsys):
     print_reach(CurateConfig.load("pocket"))
     print_reach(CurateConfig.load("paper", source=OWN))
