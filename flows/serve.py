@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from configparser import ConfigParser
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
@@ -111,23 +114,37 @@ def register_pools() -> None:
 
 
 def register_deployments() -> None:
-    """Bring all deployments to what `prefect.yaml` says.
+    """Bring all deployments to what `prefect.yaml` says, for which `prefect deploy` makes all anew.
 
-    A schedule that a person has switched on stays on, though `prefect deploy` makes schedules anew.
+    What a person has switched on or off stays so, and schedules that the file does not have, by
+    their slugs, are made again as they were.
+
+    Raises:
+        RuntimeError: If the server refuses a deployment.
     """
     with get_client(sync_client=True) as client:
-        switched_on = {
-            (deployment.name, deployment.flow_id, schedule.slug)
-            for deployment in client.read_deployments()
-            for schedule in deployment.schedules
-            if schedule.active
-        }
-        _prefect("--no-prompt", "deploy", "--all")
-        for deployment in client.read_deployments():
-            for schedule in deployment.schedules:
-                known = (deployment.name, deployment.flow_id, schedule.slug)
-                if known in switched_on and not schedule.active:
-                    client.update_deployment_schedule(deployment.id, schedule.id, active=True)
+        before = {(d.name, d.flow_id): d.schedules for d in client.read_deployments()}
+        try:
+            _prefect("--no-prompt", "deploy", "--all")
+        finally:  # it may have come to some of the deployments before it failed
+            for deployment in client.read_deployments():
+                _restore_schedules(
+                    client, deployment, before.get((deployment.name, deployment.flow_id), [])
+                )
+
+
+def _restore_schedules(
+    client: SyncPrefectClient, deployment: DeploymentResponse, before: Sequence[DeploymentSchedule]
+) -> None:
+    ids = {schedule.id for schedule in deployment.schedules}
+    of_file = {schedule.slug: schedule for schedule in deployment.schedules if schedule.slug}
+    for old in before:
+        new = of_file.get(old.slug or "")
+        if new is not None and new.active != old.active:
+            client.update_deployment_schedule(deployment.id, new.id, active=old.active)
+        elif new is None and old.id not in ids:
+            own = old.model_dump(include=set(DeploymentScheduleCreate.model_fields))
+            client.create_deployment_schedules(deployment.id, [DeploymentScheduleCreate(**own)])
 
 
 def _prefect(*arguments: str) -> None:

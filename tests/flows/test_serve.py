@@ -1,5 +1,6 @@
 """`make serve` and `make stop`, as a person uses them."""
 
+import json
 import subprocess
 import sys
 import time
@@ -17,6 +18,12 @@ from tests.conftest import ROOT
 from tests.local_servers import own_prefect
 
 _SECONDS = 600
+YEARLY: dict[str, Any] = {
+    "schedule": {"cron": "0 0 1 1 *", "timezone": "Europe/Berlin"},
+    "active": False,
+    "parameters": {"config": {"profile": "pocket"}},
+    "max_scheduled_runs": 1,
+}
 
 
 @pytest.fixture
@@ -54,6 +61,18 @@ def send(environment: dict[str, str], method: Any, path: str, body: dict | None 
 
 def ask(environment: dict[str, str], path: str) -> list[dict]:
     return send(environment, "POST", f"/{path}/filter", {})
+
+
+def schedules_of(environment: dict[str, str]) -> dict[str, list[str]]:
+    """Everything of all schedules but where and since when the server has them, by deployment."""
+    own = {"id", "created", "updated", "deployment_id"}
+    return {
+        deployment["id"]: sorted(
+            json.dumps({name: value for name, value in schedule.items() if name not in own})
+            for schedule in deployment["schedules"]
+        )
+        for deployment in ask(environment, "deployments")
+    }
 
 
 def is_up(environment: dict[str, str]) -> bool:
@@ -105,6 +124,13 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
         {"active": True},
     )
 
+    # A person adds others, also to a deployment that has none.
+    for deployment in (switched, next(d for d in deployments if not d["schedules"])):
+        for added in (YEARLY, {**YEARLY, "slug": "yearly", "active": True}):
+            send(environment, "POST", f"/deployments/{deployment['id']}/schedules", [added])
+    schedules = schedules_of(environment)
+    assert sum(len(own) for own in schedules.values()) == len(scheduled) + 4
+
     worker = program(home, "worker")
     assert worker is not None
     # Links on the cards of its runs lead to the reports, which are served as well.
@@ -115,10 +141,7 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
     assert again.returncode == 0, again.stdout + again.stderr
     assert {d["id"] for d in ask(environment, "deployments")} == {d["id"] for d in deployments}
     assert {a["id"] for a in ask(environment, "automations")} == {a["id"] for a in automations}
-    active = {
-        d["id"] for d in ask(environment, "deployments") if any(s["active"] for s in d["schedules"])
-    }
-    assert active == {switched["id"]}
+    assert schedules_of(environment) == schedules
     assert program(home, "worker") == worker  # it was left as it is
 
     server = program(home, "server")
