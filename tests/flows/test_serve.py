@@ -1,6 +1,7 @@
 """`make serve` and `make stop`, as a person uses them."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -99,6 +100,18 @@ def program(home: Path, name: str) -> psutil.Process | None:
     return None
 
 
+def clean_checkout(folder: Path, environment: dict[str, str], python: str) -> None:
+    """`make clean` in a folder with nothing but a Makefile and a script as its Python."""
+    executable = folder / ".venv/bin/python"
+    executable.parent.mkdir(parents=True)
+    executable.write_text(f"#!/bin/sh\n{python}\n")
+    executable.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", folder)
+    own = environment | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(["make", "clean"], cwd=folder, env=own, check=True, timeout=_SECONDS)
+    assert [path.name for path in folder.iterdir()] == ["Makefile"]
+
+
 @pytest.mark.timeout(1800)
 def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: dict[str, str]):
     home = Path(environment["PREFECT_HOME"])
@@ -157,6 +170,16 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
     assert not is_up(environment)
     assert "Nothing to stop" in run("stop", environment).stdout
     assert run("serve", environment).returncode == 0  # and it can be started again
+
+    worker = program(home, "worker")
+    assert worker is not None
+    clean_checkout(home.parent / "checkout", environment, f'exec "{sys.executable}" "$@"')
+    assert not worker.is_running()
+    assert not is_up(environment)
+
+
+def test_an_environment_that_is_broken_is_removed_too(environment: dict[str, str], tmp_path: Path):
+    clean_checkout(tmp_path / "checkout", environment, "exit 1")
 
 
 @pytest.mark.timeout(1800)
