@@ -6,6 +6,7 @@ from shlex import quote
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from data_schemas.profiles import builtin_profile
 from flows.local_server import ui_url
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def print_reach(config: "CurateConfig") -> None:
 
 def print_model(stored: "Input", label: str, base_model: str, profile: str) -> None:
     """Where a model lies, and how it is held to the one that it was made from."""
-    models = (f"base={base_model}", f"{label}={stored.key}")
+    from tasks.announce import label_before
+
+    models = (f"{label_before(label)}={base_model}", f"{label}={stored.key}")
     print(f"\nmodel     {stored.key}  {label}")
     print(f"scores    python -m flows evaluate {' '.join(map(quote, models))}{_with(profile)}")
 
@@ -136,14 +139,16 @@ def print_changes(found: "SetChanges | None") -> None:
     print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")
 
 
-def print_registered(registered: "RegisteredSet") -> None:
+def print_registered(registered: "RegisteredSet", profile: str = "pocket") -> None:
     """Whether a caption set is new, and what follows."""
     news = "new" if registered.is_new else "known already"
     print(f"\n{registered.caption_set}: {registered.num_images} images, {news}")
     if registered.changes:
         print(", ".join(f"{count} {what}" for what, count in registered.changes.items()))
     print(registered.key)
-    if registered.is_new:
+    if registered.is_new and builtin_profile(profile) is None:
+        print(f'Announced, but no automation follows {profile}: it has no base, as base = "paper".')
+    elif registered.is_new:
         print("Announced: curate follows where `make serve` has stood up its automations.")
 
 

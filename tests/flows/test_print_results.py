@@ -3,11 +3,18 @@
 import pytest
 
 from data_schemas.configs.curate_config import CurateConfig
-from flows.print_results import print_evaluation, print_model, print_reach, print_set
+from flows.print_results import (
+    print_evaluation,
+    print_model,
+    print_reach,
+    print_registered,
+    print_set,
+)
 from tasks.draw_dataset_card import CuratedSet
 from tasks.evaluation import Evaluation
 from tasks.measure_latency import ModelLatency
 from tasks.measure_quality import ModelQuality
+from tasks.register_captions import RegisteredSet
 from tasks.score_clip import ModelClipScore
 from tasks.stage import Input
 
@@ -25,6 +32,11 @@ def test_the_next_command_takes_the_same_profile(profile, option, capsys):
     print_model(stored, "mine", "a/b", profile)
     expected = f"evaluate base=a/b mine=finetune-v3-00{option}\n"
     assert expected in capsys.readouterr().out
+
+
+def test_a_model_called_base_is_held_to_one_of_another_label(capsys):
+    print_model(Input(key="finetune-v3-00", digest="0", name="model/"), "base", "a/b", "pocket")
+    assert "evaluate before=a/b base=finetune-v3-00\n" in capsys.readouterr().out
 
 
 def test_who_brings_images_hears_what_the_pocket_models_know(capsys):
@@ -67,3 +79,14 @@ def test_columns_stand_below_each_other_whatever_models_are_called(capsys):
         place = head.index("images") + len("images")
         assert [line[:place].split()[-1] for line in (base, other)] in (["64"] * 2, ["5"] * 2)
         assert base.removeprefix("base").lstrip() == other.removeprefix(long).lstrip()
+
+
+@pytest.mark.parametrize(("text", "follows"), [('base = "paper"', True), ("[curate]", False)])
+def test_who_registers_captions_hears_whether_something_follows(text, follows, tmp_path, capsys):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    new = RegisteredSet(caption_set="a", key="k", num_images=3, is_new=True, changes={})
+    print_registered(new, str(path))
+    said = capsys.readouterr().out
+    assert ("curate follows" in said) == follows
+    assert ("no automation follows" in said) != follows
