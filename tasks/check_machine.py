@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.devices import resolve_device
+from tasks.task_runner import ONE_AT_A_TIME, TASK_RUNNER
 from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import locate
 
@@ -37,6 +38,8 @@ def check_machine(config: FinetuneConfig) -> None:
                 f"{field} needs {package}, which is not installed; pip install {package}, or choose"
                 " another"
             )
+    if config.device == "cuda" and TASK_RUNNER is ONE_AT_A_TIME:  # elsewhere is another machine
+        resolve_device(config.device)
     if config.mixed_precision != "fp16" and config.num_processes == 1:
         return
     import torch

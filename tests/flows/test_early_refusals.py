@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
@@ -95,6 +96,8 @@ def test_layers_that_the_base_model_lacks():
     objective = {"layers": ["mid", "up_64"]}
     with pytest.raises(ValueError, match=rf"^grounded: finetune\.objective\.layers: {has}"):
         reproduce.fn(ReproduceConfig.load(finetune={"objective": objective}))
+    with pytest.raises(ValueError, match=rf"^mine: finetune\.objective\.layers: {has}"):
+        finetune.fn("none", FinetuneConfig.load(objective=objective), "mine")
     heads = rf"^evaluate\.attention\.heads_of: {has}.*; name one of these, or leave it empty"
     with pytest.raises(ValueError, match=heads):
         run_reproduce({"attention": {"heads_of": "up_64"}})
@@ -105,6 +108,16 @@ def test_layers_that_the_base_model_lacks():
     studies = {"layers": variants}
     with pytest.raises(ValueError, match=rf"^finest, seed 1: finetune\.objective\.layers: {has}"):
         ablate.fn(AblateConfig.load(studies=studies, run=["layers"]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which is not refused")
+def test_a_training_on_a_gpu_that_is_not_there():
+    for run in (
+        lambda: finetune.fn("none", FinetuneConfig.load(device="cuda")),
+        lambda: reproduce.fn(ReproduceConfig.load(finetune={"device": "cuda"})),
+    ):
+        with pytest.raises(ValueError, match="device is 'cuda', but torch sees no GPU"):
+            run()
 
 
 NO_HUB = (
