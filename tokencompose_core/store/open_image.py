@@ -37,6 +37,7 @@ DECODING_ERRORS = (
     KeyError,
     TypeError,
     OverflowError,
+    RuntimeError,  # all that libavif finds while it decodes
     struct.error,
     zlib.error,
 )
@@ -55,7 +56,10 @@ def is_fault_of_machine(error: Exception) -> bool:
     """Whether the system failed, as a disk that is away does, and not a decoder.
 
     PIL's own errors have no number. A damaged offset may have the one for an invalid argument.
+    libavif says "Pixel allocation failed: Out of memory" in an error like those for damaged bytes.
     """
+    if isinstance(error, RuntimeError):
+        return str(error).endswith("Out of memory")
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
