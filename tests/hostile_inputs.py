@@ -190,6 +190,7 @@ def hostile_urls() -> Iterator[Case]:
         ("file:///etc/hostname", "image-url-refused"),
         ("memory://a::file:///etc/hostname", "image-url-refused"),
         ("://", "image-url-refused"),
+        ("https://[cdn/b.jpg", "image-url-refused"),
     ):
         yield Case({"img_path": url, "caption": CAPTION}, reason)
 
