@@ -111,6 +111,8 @@ def csv_source(folder: Path) -> tuple[dict, dict[str, int], int]:
         b"5,,A cat.",
         b",a.jpg,A cat.",
         b'6,a.jpg,"  "',
+        b'7,a.jpg,"A cat.',
+        b'8,b.jpg,"A dog."',
     ]
     (folder / "c.csv").write_bytes(b"\n".join(rows))
     source = {
@@ -123,7 +125,7 @@ def csv_source(folder: Path) -> tuple[dict, dict[str, int], int]:
     }
     reasons = {
         "id-taken": 1,
-        "row-broken": 2,
+        "row-broken": 3,
         "row-not-utf8": 1,
         "row-field-missing": 2,
         "caption-empty": 1,
