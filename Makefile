@@ -105,7 +105,9 @@ format: $(READY)  ## Format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean:  ## Remove the environment, the store and Prefect's files
+# An environment that is broken can stop nothing, and is removed all the same.
+clean:  ## End what `make serve` started; remove the environment, the store and Prefect's files
+	@if $(BIN)/python -c "import flows.serve" 2> /dev/null; then $(BIN)/python -m flows stop; fi
 	rm -rf .venv .tokencompose .prefect
 
 # uv takes the builds of torch and torchvision that belong together; plain pip may not. Compiled once, the

@@ -51,7 +51,7 @@ def train_base_model(folder: Path) -> None:
     )
     for part in (pocket.vae, pocket.unet):
         part.register_to_config(_name_or_path="")
-    partial = folder.with_name(f"{folder.name}.partial")
+    partial = folder.with_name(f"{folder.name}-unfinished")
     train_diffusion(
         partial,
         pocket.vae.eval(),
@@ -61,7 +61,7 @@ def train_base_model(folder: Path) -> None:
         num_scenes=NUM_SCENES,
         first_unet=pocket.unet,
         text_layers=0,
-        checkpoint_path=folder.with_name(f"{folder.name}.checkpoint"),
+        checkpoint_path=folder.with_name(f"{folder.name}-checkpoint.pt"),
         on_progress=lambda step, steps, losses: print(f"{step} of {steps}: {losses}", flush=True),
     )
     halve_weights(partial)

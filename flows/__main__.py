@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyC
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.command_line import parse_arguments
 from flows.describe_problems import describe_problems
-from flows.local_server import local_server
+from flows.local_server import end_unused_server, local_server
 from flows.print_results import (
     print_ablation,
     print_changes,
@@ -52,9 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one flow with a Prefect server on this machine, and say what to look at."""
     options = parse_arguments(arguments)
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    if options.command == "ui":
-        return subprocess.call([sys.executable, "-m", "prefect", "server", "start"])
     try:
+        if options.command == "ui":
+            end_unused_server()
+            # In the place of this process: Ctrl-C, and all else, is for the server alone.
+            os.execv(sys.executable, [sys.executable, "-m", "prefect", "server", "start"])
         if options.command == "score-released":
             return _score_released(options)
         if options.command in ("serve", "deploy", "stop"):
@@ -142,7 +143,7 @@ def _run(options: argparse.Namespace) -> None:
             with local_server():
                 from flows.register_captions import register_captions
 
-                print_registered(register_captions(arrived))
+                print_registered(register_captions(arrived), arrived.profile)
         case "import-masks":
             released = ImportMasksConfig.model_validate(values)
             with local_server():

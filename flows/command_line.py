@@ -103,7 +103,11 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     released = own["score-released"]
     released.add_argument("--prompts", type=Path, required=True, help="prompt file")
     released.add_argument(
-        "--detections", type=Path, nargs="+", required=True, help="the files of all processes"
+        "--detections",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="the files of all processes, or the folder with them",
     )
     released.add_argument("--num-images-per-prompt", type=int, default=10)
     released.add_argument("--threshold", type=float, default=0.1, help="a score counts if above")

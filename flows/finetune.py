@@ -5,6 +5,7 @@ from prefect import flow
 from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.announce import announce_model
 from tasks.check_machine import check_machine
+from tasks.check_trainings import check_trainings
 from tasks.curated_sets import open_dataset
 from tasks.encode_latents import encode_latents
 from tasks.finetune_unet import finetune_unet
@@ -31,6 +32,7 @@ def finetune(dataset: str, config: FinetuneConfig = POCKET, label: str = "ground
         Where the model lies in the store.
     """
     check_machine(config)
+    check_trainings({label: config})
     encoded = encode_latents(open_dataset(dataset), config)
     model = finetune_unet(encoded, config, label)
     announce_model(model, label, config)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from data_schemas.profiles import builtin_profile
 from flows.local_server import ui_url
 from flows.shown_command import from_here, shown_command
 
@@ -36,28 +37,35 @@ def print_reproduction(result: "Reproduction", run: "UUID | None") -> None:
 
 def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
     """All figures of all models, and where their page lies."""
+    from tasks.clip_cells import clip_cell
+    from tasks.result_cells import label_width
+
     _print_scores(found.scores)
+    labels = [own.label for own in found.qualities]
+    labels += [score.label for score in found.clip_scores]
+    labels += [latency.label for latency in found.latencies]
+    width = label_width(labels)
     if found.qualities:
-        print(f"\n{'model':12}{'FID':>9}{'KID':>20}{'images':>9}  real images, features")
+        print(f"\n{'model':{width}}{'FID':>9}{'KID':>20}{'images':>9}  real images, features")
     for own in found.qualities:
         kid = f"{own.kid:.4g} ({own.kid_deviation:.2g})"
         print(
-            f"{own.label:12}{own.fid:>9.2f}{kid:>20}{own.num_images:>9}"
+            f"{own.label:{width}}{own.fid:>9.2f}{kid:>20}{own.num_images:>9}"
             f"  {own.num_reference} of {own.benchmark}, {own.extractor}"
         )
     if found.clip_scores:
-        print(f"\n{'model':12}{'CLIPScore':>16}{'images':>9}  prompts, convention")
+        print(f"\n{'model':{width}}{'CLIPScore':>16}{'images':>9}  prompts, convention")
     for score in found.clip_scores:
-        mean = f"{score.mean:.2f} ({score.deviation:.2f})"
+        mean = clip_cell(score.mean, score.deviation, score.scale)
         print(
-            f"{score.label:12}{mean:>16}{score.num_images:>9}"
+            f"{score.label:{width}}{mean:>16}{score.num_images:>9}"
             f"  {score.benchmark}, {score.convention} by {score.clip}"
         )
     if found.latencies:
-        print(f"\n{'model':12}{'seconds an image':>18}{'images':>9}  machine")
+        print(f"\n{'model':{width}}{'seconds an image':>18}{'images':>9}  machine")
     for latency in found.latencies:
         seconds = f"{latency.mean:.3g} ({latency.deviation:.2g})"
-        print(f"{latency.label:12}{seconds:>18}{latency.num_images:>9}  {latency.machine}")
+        print(f"{latency.label:{width}}{seconds:>18}{latency.num_images:>9}  {latency.machine}")
     print(f"\nreport    {from_here(found.report_path)}")
     print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
 
@@ -97,7 +105,9 @@ def print_reach(config: "CurateConfig") -> None:
 
 def print_model(stored: "Input", label: str, base_model: str, profile: str) -> None:
     """Where a model lies, and how it is held to the one that it was made from."""
-    models = (f"base={base_model}", f"{label}={stored.key}")
+    from tasks.announce import label_before
+
+    models = (f"{label_before(label)}={base_model}", f"{label}={stored.key}")
     print(f"\nmodel     {stored.key}  {label}")
     print(f"scores    {shown_command('evaluate', *models, *_with(profile))}")
 
@@ -131,14 +141,16 @@ def print_changes(found: "SetChanges | None") -> None:
     print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")
 
 
-def print_registered(registered: "RegisteredSet") -> None:
+def print_registered(registered: "RegisteredSet", profile: str = "pocket") -> None:
     """Whether a caption set is new, and what follows."""
     news = "new" if registered.is_new else "known already"
     print(f"\n{registered.caption_set}: {registered.num_images} images, {news}")
     if registered.changes:
         print(", ".join(f"{count} {what}" for what, count in registered.changes.items()))
     print(registered.key)
-    if registered.is_new:
+    if registered.is_new and builtin_profile(profile) is None:
+        print(f'Announced, but no automation follows {profile}: it has no base, as base = "paper".')
+    elif registered.is_new:
         print("Announced: curate follows where `make serve` has stood up its automations.")
 
 

@@ -7,18 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from configparser import ConfigParser
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
 from flows.automations import NOTIFICATION_BLOCK, find_notification_block, register_automations
-from flows.local_server import is_running, ui_url
+from flows.local_server import end_unused_server, is_running, ui_url
 from flows.serve_reports import reports_address
 from tasks.links import REPORTS_URL
 from tasks.stage import open_store
@@ -38,15 +41,18 @@ def serve() -> None:
     this machine on 127.0.0.1 may read them; `TOKENCOMPOSE_REPORTS_PORT=off` leaves it out.
 
     Raises:
+        ValueError: If nothing says where the server is.
         RuntimeError: If another Prefect server has the address, or the own one does not come up.
     """
     home = Path(get_current_settings().home)
     home.mkdir(parents=True, exist_ok=True)
     if _supervisor(home) is None:
+        end_unused_server()
         if is_running():
             raise RuntimeError(
-                f"a Prefect server that `make serve` did not start answers at {ui_url()}; stop it"
-                " first, or set PREFECT_SERVER_API_PORT and PREFECT_API_URL to another port"
+                f"a Prefect server that `make serve` did not start answers at {ui_url()}; that of a"
+                " command, as `make demo`, ends with the command; stop any other, or set"
+                " PREFECT_SERVER_API_PORT and PREFECT_API_URL to another port"
             )
         _start_supervisor(home)
     _wait_for_server(home)
@@ -77,11 +83,18 @@ def register() -> None:
 
 
 def stop() -> None:
-    """End what `serve` started; runs under way go on minutes after it is started again."""
+    """End what `serve` started; runs under way go on minutes after it is started again.
+
+    Raises:
+        RuntimeError: If it does not end.
+    """
     home = Path(get_current_settings().home)
     supervisor = _supervisor(home)
     if supervisor is None:
-        print("Nothing to stop: `make serve` has started nothing here that still runs.")
+        if end_unused_server():
+            print("Stopped the server of a command that was killed.")
+        else:
+            print("Nothing to stop: `make serve` has started nothing here that still runs.")
         return
     os.kill(supervisor, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
@@ -101,23 +114,37 @@ def register_pools() -> None:
 
 
 def register_deployments() -> None:
-    """Bring all deployments to what `prefect.yaml` says.
+    """Bring all deployments to what `prefect.yaml` says, for which `prefect deploy` makes all anew.
 
-    A schedule that a person has switched on stays on, though `prefect deploy` makes schedules anew.
+    What a person has switched on or off stays so, and schedules that the file does not have, by
+    their slugs, are made again as they were.
+
+    Raises:
+        RuntimeError: If the server refuses a deployment.
     """
     with get_client(sync_client=True) as client:
-        switched_on = {
-            (deployment.name, deployment.flow_id, schedule.slug)
-            for deployment in client.read_deployments()
-            for schedule in deployment.schedules
-            if schedule.active
-        }
-        _prefect("--no-prompt", "deploy", "--all")
-        for deployment in client.read_deployments():
-            for schedule in deployment.schedules:
-                known = (deployment.name, deployment.flow_id, schedule.slug)
-                if known in switched_on and not schedule.active:
-                    client.update_deployment_schedule(deployment.id, schedule.id, active=True)
+        before = {(d.name, d.flow_id): d.schedules for d in client.read_deployments()}
+        try:
+            _prefect("--no-prompt", "deploy", "--all")
+        finally:  # it may have come to some of the deployments before it failed
+            for deployment in client.read_deployments():
+                _restore_schedules(
+                    client, deployment, before.get((deployment.name, deployment.flow_id), [])
+                )
+
+
+def _restore_schedules(
+    client: SyncPrefectClient, deployment: DeploymentResponse, before: Sequence[DeploymentSchedule]
+) -> None:
+    ids = {schedule.id for schedule in deployment.schedules}
+    of_file = {schedule.slug: schedule for schedule in deployment.schedules if schedule.slug}
+    for old in before:
+        new = of_file.get(old.slug or "")
+        if new is not None and new.active != old.active:
+            client.update_deployment_schedule(deployment.id, new.id, active=old.active)
+        elif new is None and old.id not in ids:
+            own = old.model_dump(include=set(DeploymentScheduleCreate.model_fields))
+            client.create_deployment_schedules(deployment.id, [DeploymentScheduleCreate(**own)])
 
 
 def _prefect(*arguments: str) -> None:

@@ -17,7 +17,9 @@ NOTES = (
     " too narrow.",
     "Inside: share of the nouns' attention that falls inside their masks; it and the denoising loss"
     " are measured on samples that were held out, as a mean over training seeds. Inside is that of"
-    " the variant's own layers and masks: variants that differ in these cannot be compared by it.",
+    " the variant's own layers and masks: variants that differ in these cannot be compared by it."
+    " A frozen variant is measured as the one that others are held to, or as the first that is"
+    " trained.",
     "Paper: what it reports for Stable Diffusion 1.4 on its own prompts.",
 )
 

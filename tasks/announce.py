@@ -7,6 +7,7 @@ from prefect.events import Event, RelatedResource, Resource
 from prefect.runtime import flow_run
 
 from data_schemas.configs.finetune_config import FinetuneConfig
+from data_schemas.profiles import absolute_profile, builtin_profile
 from tasks.stage import PLANNER, Input
 
 CAPTIONS_REGISTERED = "tokencompose.captions.registered"
@@ -22,7 +23,8 @@ def announce(event: str, subject: str, profile: str, parameters: dict[str, Any])
     Args:
         event: One of this file's.
         subject: What was made.
-        profile: Profile of the run, which decides whose flows follow.
+        profile: Profile of the run. The one that comes with the project and that it goes back to
+            decides whose flows follow; none do after a file without a base.
         parameters: Parameters of the flow that may follow, fit for JSON.
 
     Raises:
@@ -30,9 +32,14 @@ def announce(event: str, subject: str, profile: str, parameters: dict[str, Any])
     """
     if PLANNER.get() is not None or flow_run.parent_flow_run_id is not None:
         return
+    try:
+        followed = builtin_profile(profile) or profile
+    except ValueError:
+        # The file is gone since the run began. What it made is there, and nothing can follow.
+        followed = profile
     made = Event(
         event=event,
-        resource=Resource({"prefect.resource.id": f"{event}.{subject}", "profile": profile}),
+        resource=Resource({"prefect.resource.id": f"{event}.{subject}", "profile": followed}),
         related=[
             RelatedResource(
                 {
@@ -57,15 +64,25 @@ def announce_dataset(dataset: str, caption_set: str, profile: str) -> None:
         caption_set: What the model will be called.
         profile: Profile that it was made with.
     """
-    parameters = {"dataset": dataset, "config": {"profile": profile}, "label": caption_set}
+    config = {"profile": absolute_profile(profile)}
+    parameters = {"dataset": dataset, "config": config, "label": caption_set}
     announce(DATASET_CURATED, dataset, profile, parameters)
+
+
+def label_before(label: str) -> str:
+    """What the model is called that one was made from: an evaluation wants a label for each."""
+    return "before" if label == "base" else "base"
 
 
 def announce_model(model: Input, label: str, config: FinetuneConfig) -> None:
     """Tell the server that a model waits for `evaluate`, beside the one that it was made from."""
-    base = {"label": "base", "name": config.base_model, "revision": config.base_revision}
+    base = {
+        "label": label_before(label),
+        "name": config.base_model,
+        "revision": config.base_revision,
+    }
     parameters = {
         "models": [base, {"label": label, "stored": model.key}],
-        "config": {"profile": config.profile},
+        "config": {"profile": absolute_profile(config.profile)},
     }
     announce(MODEL_FINETUNED, model.key, config.profile, parameters)

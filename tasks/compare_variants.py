@@ -1,7 +1,6 @@
 """Stage `ablation`: the variants of a fine-tuning side by side."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
@@ -68,7 +67,7 @@ class AblationSpec(Spec):
     """All variants of some studies on one set of prompts."""
 
     stage: ClassVar[str] = "ablation"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     title_text: str
     foot: str
@@ -153,7 +152,8 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
                 )
                 for variant in variants
             }
-            reference = next((v.label for v in variants if v.reference), variants[0].label)
+            held_to = next((v for v in variants if v.reference), variants[0])
+            reference = held_to.label
             scores = compare_variants(counts, reference, num_objects=spec.num_objects)
             published = {
                 variant.label: {int(key[2:]): value for key, value in variant.published.items()}
@@ -175,14 +175,13 @@ def compare_scores(spec: AblationSpec) -> Manifest | State:
                 published,
                 chart,
             )
-            trained = [store.find(model.key) for v in variants for model in v.trained]
+            # All trainings start from the frozen model, but each measures it by its own layers and
+            # masks: those of one variant alone can be averaged.
+            start = next((v for v in (held_to, *variants) if v.trained), held_to)
             facts = {
-                variant.label: _held_out(
-                    [store.find(model.key) for model in variant.trained], "after"
-                )
+                variant.label: _held_out(store, variant, "after")
                 if variant.trained
-                # That of the model which all trainings start from.
-                else _held_out(trained, "before")
+                else _held_out(store, start, "before")
                 for variant in variants
             }
             tables[name] = [
@@ -218,8 +217,9 @@ def _read_counts(folder: Path) -> Int[np.ndarray, "prompts rounds"]:
     return np.array([row.num_found for row in rows]).reshape(-1, num_rounds)
 
 
-def _held_out(manifests: Sequence[Manifest | None], when: str) -> dict[str, float]:
+def _held_out(store: Store, variant: VariantResult, when: str) -> dict[str, float]:
     """Means over trainings of what was measured on held-out samples, before or after."""
+    manifests = [store.find(model.key) for model in variant.trained]
     found = [manifest.facts for manifest in manifests if manifest is not None]
     return {
         name: fmean(float(facts[f"{name} (held out, {when})"]) for facts in found)

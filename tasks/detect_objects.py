@@ -18,7 +18,8 @@ from tasks.generate_images import IMAGES_NAME, INDEX_NAME
 from tasks.kept_models import keep_last
 from tasks.progress import Progress
 from tasks.stage import STAGE_OPTIONS, Input, Spec, reuse_or_publish, run_stage
-from tokencompose_core.checkpoints.hub_access import require_in_reach
+from tokencompose_core.checkpoints.check_weights import check_weights
+from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import identity, local_or_hub
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.tables import read_table
@@ -60,7 +61,8 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
     """Look whether the detectors can be loaded and used, before images are generated.
 
     Raises:
-        FileNotFoundError: If a model is neither on this machine nor on the hub.
+        FileNotFoundError: If a model is neither on this machine nor on the hub, or its folder lacks
+            weights.
         ValueError: If a model is of another architecture, the query of a category is longer than it
             reads, or the device does not compute in the precision asked for.
     """
@@ -83,6 +85,8 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
             ) from error
         except ValueError as error:
             raise ValueError(f"{field}: architecture is wrong: {error}") from error
+        with naming_field(field, settings.model):
+            check_weights(name, "transformers")
         try:
             check_queries(name, settings.query, benchmark.vocabulary, revision=settings.revision)
         except ValueError as error:

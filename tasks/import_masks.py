@@ -42,7 +42,7 @@ class ImportSpec(Spec):
     """
 
     stage: ClassVar[str] = STAGE
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     metadata_path: str
     images_dir: str

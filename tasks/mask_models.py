@@ -7,7 +7,8 @@ from data_schemas.configs.mask_config import MaskConfig
 from tasks.devices import resolve_device
 from tasks.kept_models import keep_last
 from tasks.stage import PLANNER
-from tokencompose_core.checkpoints.hub_access import require_in_reach
+from tokencompose_core.checkpoints.check_weights import check_weights
+from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import (
     identity,
     local_or_hub,
@@ -44,7 +45,8 @@ def check_mask_models(config: CurateConfig) -> None:
     """Look whether the models of the stage `mask` are there, before any model is loaded.
 
     Raises:
-        FileNotFoundError: If a checkpoint is missing, saying where to get it.
+        FileNotFoundError: If a checkpoint is missing, saying where to get it, or weights are in a
+            model's folder.
         ValueError: If a model of transformers is of another kind, or the device does not compute
             in the precision asked for.
     """
@@ -57,6 +59,9 @@ def check_mask_models(config: CurateConfig) -> None:
         encoder = require_unless_hub(settings.text_encoder, "config.json")
         if encoder is not None and not encoder.is_dir():
             raise ValueError(f"mask.text_encoder: {encoder} is a file; a BERT is a folder")
+        if encoder is not None:
+            with naming_field("mask.text_encoder", settings.text_encoder):
+                check_weights(encoder, "transformers")
     else:
         _check_transformers(settings, "detector", "grounding-dino")
     if settings.segmenter_backend == "segment_anything_hq":
@@ -95,6 +100,8 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
         ) from error
     except ValueError as error:
         raise ValueError(f"mask.{part}_checkpoint: {error}") from error
+    with naming_field(f"mask.{part}_checkpoint", name):
+        check_weights(local_or_hub(name), "transformers")
 
 
 def load_detector(settings: MaskConfig, device: str) -> Any:

@@ -138,8 +138,8 @@ def check_models(models: Sequence[ModelUnderTest], config: EvaluateConfig) -> No
         ValueError: If two models share a label, or one is no Stable Diffusion, has no safety
             checker while it is asked for, a noise schedule that is not for the sampler, or no file
             of LoRA layers where it should; or if the device cannot compute in the precision.
-        FileNotFoundError: If a model or its LoRA layers are not on this machine, and no hub may be
-            asked for the model.
+        FileNotFoundError: If a model, a file of its folder or its LoRA layers are not on this
+            machine, and no hub may be asked for the model.
     """
     from tokencompose_core.checkpoints.pipeline_class import (
         check_pndm,

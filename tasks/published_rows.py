@@ -60,15 +60,16 @@ def published_cells(benchmark: Benchmark, sampler: SamplerConfig) -> dict[str, d
 def published_fid_rows(quality: QualityResult, sampler: SamplerConfig) -> list[Row]:
     """Published rows of a table of FID: model, FID, no KID, images, blanked, real images.
 
-    None unless it is Inception's of a set of the paper's, with as many images on both sides, and
-    these were made as the paper's.
+    None unless it is Inception's of a set of the paper's, with as many images compared on both
+    sides, and these were made as the paper's. Blanked ones are not compared.
     """
     name = quality.benchmark.removeprefix("quality-")
     number = NUM_PAIRS.get(name)
+    num_compared = quality.num_images - quality.num_blanked
     if (
         quality.extractor != "Inception"
         or not samples_as_published(sampler)
-        or not quality.num_images == quality.num_reference == number
+        or not num_compared == quality.num_reference == number
     ):
         return []
     return [

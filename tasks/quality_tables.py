@@ -1,6 +1,5 @@
 """Tables of image quality, agreement with prompts, latency, and of what was checked."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from data_schemas.configs.evaluate_config import SamplerConfig
 from data_schemas.evaluation_records import ClipScoredImage
 from tasks.benchmark_tables import make_difference_tables
+from tasks.clip_cells import clip_cell, clip_digits, clip_number
 from tasks.guard_rails import GuardRails
 from tasks.measure_latency import ModelLatency
 from tasks.measure_quality import ModelQuality
@@ -15,8 +15,6 @@ from tasks.published_rows import QUOTED_NOTE, published_fid_rows, published_late
 from tasks.score_clip import ModelClipScore
 from tokencompose_core.evaluation.paired import Counted, Difference, paired_difference
 from tokencompose_core.reports.page import Row, Table
-
-_CLIP_DIGITS = 2  # of a cosine times 100
 
 
 def quality_table(qualities: Sequence[ModelQuality], sampler: SamplerConfig) -> Table:
@@ -66,11 +64,11 @@ def clip_score_table(scores: Sequence[ModelClipScore]) -> Table:
             Row(
                 cells=[
                     own.label,
-                    f"{own.mean:.2f} ({own.deviation:.2f})"
+                    clip_cell(own.mean, own.deviation, own.scale)
                     + (
                         ""
-                        if (ends := own.interval) is None
-                        else f"\n[{ends[0]:.2f}, {ends[1]:.2f}]"
+                        if own.interval is None
+                        else f"\n[{', '.join(clip_number(end, own.scale) for end in own.interval)}]"
                     ),
                     str(own.num_images),
                     str(own.num_blanked),
@@ -97,7 +95,7 @@ def clip_difference_tables(
     return make_difference_tables(
         list(scored),
         lambda one, two: {"CLIPScore": clip_difference(scored[one], scored[two])},
-        digits=_CLIP_DIGITS + max(0, math.ceil(math.log10(100 / scale))),
+        digits=clip_digits(scale),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
+from data_schemas.profiles import absolute_profile
 from data_schemas.records import SelectedImage
 from tasks.announce import CAPTIONS_REGISTERED, announce
 from tasks.cards import artifact_key
@@ -91,11 +92,13 @@ def register_set(spec: RegisterSpec) -> Manifest | State:
 def announce_captions(config: CurateConfig) -> None:
     """Tell the server that a set waits for `curate`."""
     announce(
-        CAPTIONS_REGISTERED,
-        config.caption_set,
-        config.profile,
-        {"config": config.model_dump(mode="json")},
+        CAPTIONS_REGISTERED, config.caption_set, config.profile, {"config": as_parameter(config)}
     )
+
+
+def as_parameter(config: CurateConfig) -> dict[str, Any]:
+    """A config for a run in another process, which may look for its profile from another folder."""
+    return config.model_dump(mode="json") | {"profile": absolute_profile(config.profile)}
 
 
 def register_captions(selected: list[Input], config: CurateConfig) -> RegisteredSet:

@@ -31,7 +31,7 @@ class FindingsSpec(Spec):
     """Models, benchmarks and all figures."""
 
     stage: ClassVar[str] = "findings"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     models: list[ModelUnderTest]
     benchmarks: list[Benchmark]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from data_schemas.results import Interval, MultiGenResult, VisorResult
 
+_LABEL_WIDTH = 12
 AnyResult = MultiGenResult | VisorResult
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -53,6 +54,11 @@ def show_deviation(results: Iterable[AnyResult]) -> bool:
     )
 
 
+def label_width(labels: Iterable[str]) -> int:
+    """Width of a terminal's column of models, as wide as the longest label."""
+    return max(_LABEL_WIDTH, *map(len, labels))
+
+
 def table_lines(
     rows: Sequence[tuple[str, AnyResult]], subject: str = "", *, is_mixed: bool = False
 ) -> list[str]:
@@ -86,10 +92,11 @@ def table_lines(
                 " such images)",
             ]
     blanked = any(own.num_blanked for _, own in rows)
-    lines = [f"{'model':12}" + "".join(f"{name:>{width}}" for name in result_cells(result))]
+    first = label_width(label for label, _ in rows)
+    lines = [f"{'model':{first}}" + "".join(f"{name:>{width}}" for name in result_cells(result))]
     lines[0] += f"{'images':>9}" + (f"{'blanked':>9}" if blanked else "")
     for label, own in rows:
         cells = "".join(f"{cell:>{width}}" for cell in result_cells(own).values())
         counts = f"{own.num_images:>9}" + (f"{own.num_blanked:>9}" if blanked else "")
-        lines.append(f"{label:12}{cells}{counts}")
+        lines.append(f"{label:{first}}{cells}{counts}")
     return [*title, "", *lines]

@@ -17,6 +17,7 @@ from data_schemas.manifest import Manifest
 from data_schemas.quality_results import ClipScoreResult
 from tasks.benchmarks import Benchmark
 from tasks.cards import close_stage, describe_card
+from tasks.clip_cells import clip_cell, clip_number
 from tasks.describe_evaluation import describe_clip
 from tasks.devices import Device, resolve_device
 from tasks.generate_images import IMAGES_NAME, INDEX_NAME
@@ -64,14 +65,15 @@ class AgreementSpec(Spec):
     """Scores of all images of a model."""
 
     stage: ClassVar[str] = "agreement"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     label: str
     benchmark: str
     scored: list[Input]
+    scale: float
 
     def parts(self) -> dict[str, Any]:
-        """The scores."""
+        """The scores, of which their scale is a part."""
         return {"scored": [part.digest for part in self.scored], "seed": _BOOTSTRAP_SEED}
 
     @property
@@ -159,8 +161,8 @@ def average_scores(spec: AgreementSpec) -> Manifest | State:
         (folder / AGREEMENT_NAME).write_text(json.dumps(values, indent=1), "utf-8")
         write_table(folder / SCORES_NAME, rows, CLIP_SCORE_SCHEMA)
         facts = {
-            "CLIPScore": f"{summary.mean:.2f} ({summary.deviation:.2f})",
-            "95 % interval": _interval(summary.interval),
+            "CLIPScore": clip_cell(summary.mean, summary.deviation, spec.scale),
+            "95 % interval": _interval(summary.interval, spec.scale),
             "blanked": num_blanked,
         }
         return {"num_in": len(rows), "num_out": len(rows) - num_blanked, "facts": facts}
@@ -190,7 +192,9 @@ def score_clip(
     outcomes = run_stage(score_partition, specs)
     close_stage(outcomes, subject)
     scored = [Input.of(outcome.manifest, SCORES_NAME) for outcome in outcomes]
-    spec = AgreementSpec(label=model.label, benchmark=benchmark.name, scored=scored)
+    spec = AgreementSpec(
+        label=model.label, benchmark=benchmark.name, scored=scored, scale=settings.scale
+    )
     outcomes = run_stage(average_scores, [spec])
     close_stage(outcomes, subject, note=f"{settings.title}; {settings.convention}.")
     values = json.loads(open_store().path(outcomes[0].manifest, AGREEMENT_NAME).read_text("utf-8"))
@@ -217,8 +221,8 @@ def publish_clip_scores(
                 {
                     "model": result.label,
                     "prompts": result.benchmark,
-                    "CLIPScore": f"{result.mean:.2f} ({result.deviation:.2f})",
-                    "95 % interval": _interval(result.interval),
+                    "CLIPScore": clip_cell(result.mean, result.deviation, result.scale),
+                    "95 % interval": _interval(result.interval, result.scale),
                     "images": result.num_images,
                     "blanked": result.num_blanked,
                     "CLIP": f"{result.clip}: {result.convention}",
@@ -233,5 +237,7 @@ def publish_clip_scores(
         )
 
 
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "none of one prompt" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}"
+def _interval(interval: tuple[float, float] | None, scale: float) -> str:
+    if interval is None:
+        return "none of one prompt"
+    return " to ".join(clip_number(end, scale) for end in interval)

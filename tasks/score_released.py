@@ -17,7 +17,7 @@ def score_released(
 
     Args:
         prompts_path: A prompt file in MultiGen's form.
-        detections: The files of all processes that looked at the images.
+        detections: The files of all processes that looked at the images, or their folder.
         num_images_per_prompt: Rounds.
         threshold: A category counts if its score is above.
 

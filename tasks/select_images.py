@@ -163,7 +163,7 @@ def select_partitions(
     """Select images and return the partitions, which later stages treat one by one.
 
     Raises:
-        ValueError: If no image is left.
+        ValueError: If there is no image, or none is left.
     """
     spec = SelectSpec(source=source, settings=config.select)
     try:
@@ -173,10 +173,7 @@ def select_partitions(
     close_stage(outcomes, config.caption_set, config.max_rejected_fraction)
     manifest = outcomes[0].manifest
     if manifest.num_out == 0:
-        raise ValueError(
-            f"caption set {config.caption_set!r}: none of its {manifest.num_in} images and rows can"
-            f" be used ({manifest.rejected or 'there are none'})"
-        )
+        raise ValueError(f"caption set {config.caption_set!r}: there are no images and rows in it")
     return [
         Input(key=manifest.key, digest=file.sha256, name=file.name)
         for file in manifest.files

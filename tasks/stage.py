@@ -1,7 +1,7 @@
 """Run a stage: skip what the store has, report what was done."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,16 +122,32 @@ def _publish(
 
 
 def is_machine_error(task: Task, run: Any, state: State) -> bool:
-    """Whether a retry may mend what went wrong: memory, disk or network, never a bad value."""
+    """Whether a retry may mend what went wrong: memory, disk or network, never a bad value.
+
+    A plain `OSError` without a number is what libraries say of a file that holds something else, or
+    of a model's folder that lacks one; of the network only if something of the network caused it.
+    """
     try:
         state.result()
     except (FileNotFoundError, StoreRefusedError):
         return False
-    except (OSError, TimeoutError):
-        return True
+    except (OSError, TimeoutError) as error:
+        return any(map(_is_of_the_system, _with_causes(error)))
     except Exception as error:
         return "out of memory" in str(error)
     return False
+
+
+def _is_of_the_system(error: BaseException) -> bool:
+    if isinstance(error, FileNotFoundError):
+        return False
+    return isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None)
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 # The options of every stage's task. Prefect's own cache policies are not used: they hash arguments

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from data_schemas.configs.backfill_config import BackfillConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
-from data_schemas.profiles import merge_values
+from data_schemas.profiles import builtin_profile, merge_values
 from tasks.markdown import plain_text, table
 from tasks.opened_store import open_store
-from tasks.register_captions import list_registered, registered_config
+from tasks.register_captions import as_parameter, list_registered, registered_config
 from tokencompose_core.store.content_store import Store
 
 
@@ -124,14 +124,16 @@ def start_backfill(config: BackfillConfig) -> list[StartedRun]:
     sets = {manifest.key: manifest.parts["caption_set"] for manifest in chosen}
     for key, why in left_out.items():
         get_run_logger().warning("%s is left out (%s): %s", sets[key], key, why)
+    # A profile of one's own has no deployment; the runs are given all its values.
+    profile = builtin_profile(config.profile) or config.profile
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name(f"curate/{config.profile}")
+        deployment = client.read_deployment_by_name(f"curate/{profile}")
         # Runs of their own, since after a part of this one nothing would follow; and a backfill
         # that is run again starts none twice.
         runs = {
             key: client.create_flow_run_from_deployment(
                 deployment.id,
-                parameters={"config": own.model_dump(mode="json")},
+                parameters={"config": as_parameter(own)},
                 idempotency_key=f"{flow_run.id}-{key}",
             )
             for key, own in configs.items()

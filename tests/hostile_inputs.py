@@ -97,6 +97,7 @@ def hostile_images(root: Path) -> Iterator[Case]:
         turned[f"turned{value}.jpg"] = encoded(scene.transpose(turn), format="JPEG", exif=exif)
     broken_png = bytearray(png)
     broken_png[len(png) // 2] ^= 0xFF
+    avif = encoded(scene, format="AVIF")
     files: list[tuple[str, bytes | None, str]] = [
         *((name, content, KEPT) for name, content in turned.items()),
         ("plain.jpg", jpeg, KEPT),
@@ -126,6 +127,7 @@ def hostile_images(root: Path) -> Iterator[Case]:
         ("cut.jpg", jpeg[: len(jpeg) // 2], "image-unreadable"),
         ("cut.png", png[: len(png) // 2], "image-unreadable"),
         ("broken.png", bytes(broken_png), "image-unreadable"),
+        ("broken.avif", avif[: len(avif) // 2].ljust(len(avif), b"\0"), "image-unreadable"),
         ("header.png", png_header(200, 200), "image-unreadable"),
         (
             "fractions.tif",
@@ -188,6 +190,7 @@ def hostile_urls() -> Iterator[Case]:
         ("file:///etc/hostname", "image-url-refused"),
         ("memory://a::file:///etc/hostname", "image-url-refused"),
         ("://", "image-url-refused"),
+        ("https://[cdn/b.jpg", "image-url-refused"),
     ):
         yield Case({"img_path": url, "caption": CAPTION}, reason)
 

@@ -1,11 +1,13 @@
 """Servers on this machine: a port for one, the wait until it is up, and small ones in a thread."""
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 
@@ -14,6 +16,18 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def own_prefect(folder: Path) -> dict[str, str]:
+    """An environment whose Prefect has a port of its own, and its files in a folder."""
+    port = free_port()
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT")},
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "TOKENCOMPOSE_STORE": str(folder / "store"),
+    }
 
 
 def is_open(port: int) -> bool:

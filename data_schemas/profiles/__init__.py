@@ -66,6 +66,26 @@ def _check_whole(
         )
 
 
+def builtin_profile(profile: str) -> str | None:
+    """Name of the profile that comes with the project and that one goes back to, itself or by base.
+
+    Args:
+        profile: Name of a profile that comes with the project, or a path to a TOML file.
+
+    Returns:
+        None for a file that has no base.
+
+    Raises:
+        ValueError: If there is no such profile, or it is no TOML.
+    """
+    return profile if profile in profile_names() else _read(profile).get("base")
+
+
+def absolute_profile(profile: str) -> str:
+    """A profile as a process in another folder finds it: a file by its whole path."""
+    return profile if profile in profile_names() else str(Path(profile).absolute())
+
+
 def _read(profile: str) -> dict[str, Any]:
     if profile in profile_names():
         text = resources.files(__name__).joinpath(profile + _SUFFIX).read_text("utf-8")

@@ -11,7 +11,13 @@ from data_schemas.configs.evaluate_config import EvaluateConfig, PromptFile
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.configs.import_masks_config import ImportMasksConfig
 from data_schemas.configs.reproduce_config import ReproduceConfig
-from data_schemas.profiles import load_profile, merge_values, profile_names
+from data_schemas.profiles import (
+    absolute_profile,
+    builtin_profile,
+    load_profile,
+    merge_values,
+    profile_names,
+)
 
 
 def test_paper_profile_holds_the_values_of_table_6():
@@ -171,6 +177,21 @@ def test_profile_of_ones_own_holds_what_differs_from_its_base(tmp_path):
     assert mine.mask.model_copy(update={"box_threshold": paper.mask.box_threshold}) == paper.mask
     # What the file says nothing of is all its base's.
     assert load_profile(str(path), "finetune") == load_profile("paper", "finetune")
+
+
+def test_profile_of_ones_own_goes_back_to_its_base(tmp_path, monkeypatch):
+    (tmp_path / "mine.toml").write_text('base = "paper"\n')
+    (tmp_path / "whole.toml").write_text("[finetune]\nnum_steps = 7\n")
+    monkeypatch.chdir(tmp_path)
+    assert [builtin_profile(name) for name in ("mine.toml", "whole.toml", "paper")] == [
+        "paper",
+        None,
+        "paper",
+    ]
+    with pytest.raises(ValueError, match="neither one of paper, pocket"):
+        builtin_profile("gone.toml")
+    assert absolute_profile("mine.toml") == str(tmp_path / "mine.toml")
+    assert absolute_profile("paper") == "paper"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,12 @@ def test_released_detections_are_scored(tmp_path, capsys):
     printed = capsys.readouterr().out
     # 1 of 2 images, then 2 of 2.
     assert "MG2     75.00       25.00   35.36  50.00 to 100.00" in printed.splitlines()
+    (tmp_path / "seen").mkdir()
+    for path in arguments[4:6]:
+        shutil.copy(path, tmp_path / "seen")
+    folder = [*arguments[:4], str(tmp_path / "seen"), *arguments[6:]]
+    assert main(folder) == 0
+    assert capsys.readouterr().out == printed
     assert main([*arguments, "--threshold", "0.05"]) == 0
     assert "MG2    100.00        0.00    0.00  100.00 to 100.00" in capsys.readouterr().out
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from data_schemas.configs.ablate_config import AblateConfig
 from data_schemas.configs.curate_config import CurateConfig
@@ -95,6 +96,8 @@ def test_layers_that_the_base_model_lacks():
     objective = {"layers": ["mid", "up_64"]}
     with pytest.raises(ValueError, match=rf"^grounded: finetune\.objective\.layers: {has}"):
         reproduce.fn(ReproduceConfig.load(finetune={"objective": objective}))
+    with pytest.raises(ValueError, match=rf"^mine: finetune\.objective\.layers: {has}"):
+        finetune.fn("none", FinetuneConfig.load(objective=objective), "mine")
     heads = rf"^evaluate\.attention\.heads_of: {has}.*; name one of these, or leave it empty"
     with pytest.raises(ValueError, match=heads):
         run_reproduce({"attention": {"heads_of": "up_64"}})
@@ -105,6 +108,16 @@ def test_layers_that_the_base_model_lacks():
     studies = {"layers": variants}
     with pytest.raises(ValueError, match=rf"^finest, seed 1: finetune\.objective\.layers: {has}"):
         ablate.fn(AblateConfig.load(studies=studies, run=["layers"]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which is not refused")
+def test_a_training_on_a_gpu_that_is_not_there():
+    for run in (
+        lambda: finetune.fn("none", FinetuneConfig.load(device="cuda")),
+        lambda: reproduce.fn(ReproduceConfig.load(finetune={"device": "cuda"})),
+    ):
+        with pytest.raises(ValueError, match="device is 'cuda', but torch sees no GPU"):
+            run()
 
 
 NO_HUB = (
@@ -149,6 +162,53 @@ def test_models_are_refused_before_real_images_are_looked_at(tmp_path: Path):
     config = EvaluateConfig.load(benchmarks=["quality"])
     with pytest.raises(OSError, match=r"^models\.wrong: .* there is no model_index\.json"):
         evaluate.fn([ModelUnderTest(label="wrong", name=str(folder))], config)
+
+
+def test_a_model_without_its_weights_is_refused_by_every_flow_that_loads_it(tmp_path: Path):
+    folder = tmp_path / "model"
+    shutil.copytree(MODELS / "stable_diffusion", folder)
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    name, lacks = str(folder), r".*/unet has no diffusion_pytorch_model\.safetensors, without"
+    base = {"base_model": name}
+    for run in (
+        lambda: finetune.fn("no data set is looked for", FinetuneConfig.load(**base)),
+        lambda: reproduce.fn(ReproduceConfig.load(finetune=base)),
+        lambda: ablate.fn(AblateConfig.load(finetune=base)),
+    ):
+        with pytest.raises(FileNotFoundError, match=rf"^finetune\.base_model: {lacks}"):
+            run()
+    other = tmp_path / "model_index.json"
+    other.write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(ValueError, match=r"^finetune\.base_model: .* is a FluxPipeline; expected"):
+        reproduce.fn(ReproduceConfig.load(finetune={"base_model": str(tmp_path)}))
+    with pytest.raises(FileNotFoundError, match=rf"^models\.other: {lacks}"):
+        evaluate.fn([BASE, ModelUnderTest(label="other", name=name)])
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "changes"),
+    [
+        ("detector", "grounding-dino", {"detector_config": "", "text_encoder": ""}),
+        ("segmenter", "sam_hq", {"segmenter_config": ""}),
+    ],
+)
+def test_a_mask_model_without_its_weights(
+    tmp_path: Path, field: str, kind: str, changes: dict[str, str]
+):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    mask = {f"{field}_backend": "transformers", f"{field}_checkpoint": str(tmp_path), **changes}
+    with pytest.raises(FileNotFoundError) as caught:
+        curate.fn(CurateConfig.load(mask=mask))
+    said = str(caught.value)
+    assert said.startswith(f"mask.{field}_checkpoint: {tmp_path} has no model.safetensors, without")
+
+
+def test_a_text_encoder_without_its_weights(tmp_path: Path):
+    shutil.copy(MODELS / "grounding_dino/bert/config.json", tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"^mask\.text_encoder: .* no model\.safetensors, wi"
+    ):
+        curate.fn(CurateConfig.load(mask={"text_encoder": str(tmp_path)}))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The flow `curate` on sets of hostile inputs: nothing is lost, nothing crashes it."""
 
 import io
+import json
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ from flows.curate import curate
 from tests.hostile_inputs import CAPTION, KEPT, encoded, hostile_source, picture, write_hostile_set
 from tokencompose_core.selection.sample_key import key_of_name
 from tokencompose_core.shards.read_shard import GroundedSample, read_shard
-from tokencompose_core.store.rejections import REJECTIONS_NAME
+from tokencompose_core.store.rejections import REJECTIONS_NAME, TooManyRejectedError
 from tokencompose_core.store.tables import read_table
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -111,6 +112,8 @@ def csv_source(folder: Path) -> tuple[dict, dict[str, int], int]:
         b"5,,A cat.",
         b",a.jpg,A cat.",
         b'6,a.jpg,"  "',
+        b'7,a.jpg,"A cat.',
+        b'8,b.jpg,"A dog."',
     ]
     (folder / "c.csv").write_bytes(b"\n".join(rows))
     source = {
@@ -123,7 +126,7 @@ def csv_source(folder: Path) -> tuple[dict, dict[str, int], int]:
     }
     reasons = {
         "id-taken": 1,
-        "row-broken": 2,
+        "row-broken": 3,
         "row-not-utf8": 1,
         "row-field-missing": 2,
         "caption-empty": 1,
@@ -222,26 +225,47 @@ def test_other_shapes_run_through_as_well(tmp_path, store_dir, write):
     assert len(run.samples) == num_kept
 
 
-def test_set_of_which_nothing_is_left_is_refused_before_a_model_loads(tmp_path, store_dir):
-    (tmp_path / "c.jsonl").write_text('{"img_path": "no.jpg", "caption": "A cat."}\n')
-    source = {
-        "kind": "json",
-        "paths": [str(tmp_path / "c.jsonl")],
-        "images_dir": str(tmp_path),
-    }
-    with pytest.raises(ValueError, match=r"none of its 1 images .*'image-missing': 1"):
+def one_row(folder: Path, image: str, caption: str) -> dict:
+    with (folder / "c.jsonl").open("a") as file:
+        file.write(json.dumps({"img_path": image, "caption": caption}) + "\n")
+    return {"kind": "json", "paths": [str(folder / "c.jsonl")], "images_dir": str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("image", "caption", "stage", "reason"),
+    [
+        ("no.jpg", CAPTION, "select", "image-missing"),
+        ("cut.jpg", CAPTION, "rank", "image-unreadable"),
+        ("a.jpg", "Very nice.", "parse", "no-noun"),
+    ],
+)
+def test_set_of_which_nothing_is_left_stops_and_says_why_whatever_the_limit(
+    tmp_path, store_dir, image, caption, stage, reason
+):
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    (tmp_path / "cut.jpg").write_bytes(JPEG[: len(JPEG) // 2])
+    source = one_row(tmp_path, image, caption)
+    with pytest.raises(TooManyRejectedError) as caught:
         Run(store_dir, source)
+    first, example, listed, remedy = str(caught.value).split("\n")
+    said = f"{stage}: 1 of 1 samples were left out (1 {reason}), so that none is left."
+    assert first == said
+    assert example.startswith(f"  {reason}  ")
+    assert remedy == "Mend the source, or the settings of the stage"
+    # What was computed stays, with why; no data set is made of nothing.
+    (rejections,) = store_dir.glob(f"{stage}-*/{REJECTIONS_NAME}")
+    assert [str(found.reason) for found in read_table(rejections, Rejection)] == [reason]
+    assert str(rejections) in listed
+    assert not list(store_dir.glob("dataset-*"))
 
 
 def test_partition_of_which_no_image_can_be_decoded_passes_through(tmp_path, store_dir):
-    (tmp_path / "cut.jpg").write_bytes(JPEG[: len(JPEG) // 2])
-    (tmp_path / "c.jsonl").write_text('{"img_path": "cut.jpg", "caption": "A cat."}\n')
-    source = {
-        "kind": "json",
-        "paths": [str(tmp_path / "c.jsonl")],
-        "images_dir": str(tmp_path),
-    }
-    run = Run(store_dir, source)
+    (tmp_path / "good.jpg").write_bytes(JPEG)
+    for number in range(12):
+        (tmp_path / f"cut{number}.jpg").write_bytes(JPEG[: len(JPEG) // 2])
+        one_row(tmp_path, f"cut{number}.jpg", CAPTION)
+    run = Run(store_dir, one_row(tmp_path, "good.jpg", CAPTION), partition_size=4)
     run.check_that_nothing_is_lost()
-    assert [str(rejection.reason) for rejection in run.rejections] == ["image-unreadable"]
-    assert run.samples == {}
+    assert {m.num_out for m in run.manifests if m.stage == "shard"} == {0, 1}
+    assert {str(rejection.reason) for rejection in run.rejections} == {"image-unreadable"}
+    assert list(run.samples) == ["good"]

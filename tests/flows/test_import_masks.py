@@ -231,6 +231,10 @@ def test_what_is_not_there_is_named(released, store_dir, changes, error, message
 
 
 def test_masks_in_another_place_fail_as_too_many_rejections(released, store_dir):
-    config = ImportMasksConfig(**(released.config | {"masks_dir": str(released.root)}))
+    config = released.config | {"masks_dir": str(released.root)}
     with pytest.raises(Exception, match=r"(?s)import: .* no-mask,.*\n  mask-missing  "):
-        import_masks(config)
+        import_masks(ImportMasksConfig(**config))
+    # No limit makes a data set of what is left, which is nothing.
+    with pytest.raises(Exception, match=r"import: (\d+) of \1 samples .* so that none is left"):
+        import_masks(ImportMasksConfig(**config | {"max_rejected_fraction": 1.0}))
+    assert not list(store_dir.glob("dataset-*"))

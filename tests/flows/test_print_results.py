@@ -8,9 +8,20 @@ from pathlib import Path
 import pytest
 
 from data_schemas.configs.curate_config import CurateConfig
-from flows.print_results import print_model, print_reach, print_set
+from flows.print_results import (
+    print_evaluation,
+    print_model,
+    print_reach,
+    print_registered,
+    print_set,
+)
 from flows.shown_command import shown_command
 from tasks.draw_dataset_card import CuratedSet
+from tasks.evaluation import Evaluation
+from tasks.measure_latency import ModelLatency
+from tasks.measure_quality import ModelQuality
+from tasks.register_captions import RegisteredSet
+from tasks.score_clip import ModelClipScore
 from tasks.stage import Input
 from tests.conftest import ROOT
 
@@ -28,6 +39,11 @@ def test_the_next_command_takes_the_same_profile(profile, option, capsys):
     print_model(stored, "mine", "a/b", profile)
     expected = f"evaluate base=a/b mine=finetune-v3-00{option}\n"
     assert expected in capsys.readouterr().out
+
+
+def test_a_model_called_base_is_held_to_one_of_another_label(capsys):
+    print_model(Input(key="finetune-v3-00", digest="0", name="model/"), "base", "a/b", "pocket")
+    assert "evaluate before=a/b base=finetune-v3-00\n" in capsys.readouterr().out
 
 
 def test_who_brings_images_hears_what_the_pocket_models_know(capsys):
@@ -57,3 +73,48 @@ def test_an_interpreter_below_the_working_directory_is_named_from_there(
     assert shlex.split(shown_command("gc")) == ["my env/bin/python", "-m", "flows", "gc"]
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
     assert shown_command("gc") == "/usr/bin/python3 -m flows gc"
+
+
+def evaluation_of(*labels: str) -> Evaluation:
+    """All that is measured beside MultiGen and VISOR, the same for every model."""
+    stored = Input(key="quality-v1-00", digest="0")
+    quality = {
+        "benchmark": "quality-pocket", "fid": 85.76, "kid": 5.753, "kid_deviation": 1.7,
+        "num_images": 64, "num_blanked": 0, "num_reference": 64, "dimension": 4,
+        "extractor": "pocket CLIP", "weights": "", "resizing": "", "num_kid_subsets": 1,
+        "kid_subset_size": 1, "kid_seed": 0,
+    }  # fmt: skip
+    clip = {
+        "benchmark": "visor", "mean": 44.8, "deviation": 18.6, "interval": None, "num_images": 64,
+        "num_blanked": 0, "num_prompts": 8, "clip": "pocket CLIP", "weights": "",
+        "convention": "100 cos", "scale": 100.0,
+    }  # fmt: skip
+    latency = {"mean": 1.1, "deviation": 0.05, "num_images": 5, "machine": "EPYC"}
+    return Evaluation(
+        qualities=[
+            ModelQuality(label=label, generated=[], measured=stored, **quality) for label in labels
+        ],
+        clip_scores=[ModelClipScore(label=label, scored=stored, **clip) for label in labels],
+        latencies=[ModelLatency(label=label, measured=stored, **latency) for label in labels],
+    )
+
+
+def test_columns_stand_below_each_other_whatever_models_are_called(capsys):
+    long = "denoising + token + pixel"
+    print_evaluation(evaluation_of("base", long), None)
+    blocks = capsys.readouterr().out.strip().split("\n\n")
+    for head, base, other in (block.splitlines() for block in blocks[:3]):
+        place = head.index("images") + len("images")
+        assert [line[:place].split()[-1] for line in (base, other)] in (["64"] * 2, ["5"] * 2)
+        assert base.removeprefix("base").lstrip() == other.removeprefix(long).lstrip()
+
+
+@pytest.mark.parametrize(("text", "follows"), [('base = "paper"', True), ("[curate]", False)])
+def test_who_registers_captions_hears_whether_something_follows(text, follows, tmp_path, capsys):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    new = RegisteredSet(caption_set="a", key="k", num_images=3, is_new=True, changes={})
+    print_registered(new, str(path))
+    said = capsys.readouterr().out
+    assert ("curate follows" in said) == follows
+    assert ("no automation follows" in said) != follows

@@ -14,6 +14,7 @@ from prefect.utilities.callables import parameter_schema
 
 from data_schemas.configs.backfill_config import BackfillConfig
 from data_schemas.configs.curate_config import CurateConfig
+from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
 from flows.automations import list_automations, register_automations, retry_once
 from flows.backfill import backfill
@@ -22,7 +23,8 @@ from flows.evaluate import evaluate
 from flows.finetune import finetune
 from flows.plan import plan
 from flows.register_captions import register_captions
-from tasks.announce import announce_dataset
+from tasks.announce import announce_dataset, announce_model
+from tasks.stage import Input
 from tasks.start_backfill import choose_registered
 from tests.flows.conftest import DrawnSet
 from tests.local_servers import wait_until
@@ -141,6 +143,72 @@ def test_what_a_run_made_is_handed_to_the_next_flow(server: SyncPrefectClient) -
     assert len(runs) == before + 1
     parameters = {"dataset": "dataset-v1-0", "config": {"profile": "pocket"}, "label": "mine"}
     assert runs[0].parameters == parameters
+
+
+def test_what_follows_a_profile_of_ones_own_is_what_follows_its_base(
+    server: SyncPrefectClient, drawn: DrawnSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect import flow
+
+    register_automations(["pocket"])
+    path = tmp_path / "photos.toml"
+    path.write_text('base = "pocket"\n[curate.mask]\nbox_threshold = 0.31\n')
+    monkeypatch.chdir(tmp_path)
+    config = drawn.config(profile="photos.toml")
+    # A worker may run in another folder.
+    wanted = config.model_dump(mode="json") | {"profile": str(path)}
+
+    @flow
+    def announcing() -> None:
+        announce_dataset("dataset-v1-1", "mine", "photos.toml")
+
+    def news(flow: str, known: list[Any]) -> list[dict[str, Any]]:
+        ids = {run.id for run in known}
+        found = runs_of(server, flow, len(known) + 1)
+        return [run.parameters for run in found if run.id not in ids]
+
+    curated, trained = runs_of(server, "curate", 0), runs_of(server, "finetune", 0)
+    assert register_captions(config).is_new
+    assert news("curate", curated) == [{"config": wanted}]
+    announcing()
+    parameters = {"dataset": "dataset-v1-1", "config": {"profile": str(path)}, "label": "mine"}
+    assert news("finetune", trained) == [parameters]
+
+    started = backfill(BackfillConfig.model_validate({"profile": "photos.toml"}))
+    run = server.read_flow_run(started[0].flow_run_id)
+    assert run.deployment_id == server.read_deployment_by_name("curate/pocket").id
+    assert run.parameters == {"config": wanted}
+
+
+def test_a_profile_that_is_removed_while_a_run_goes_on_costs_what_would_follow_only(
+    server: SyncPrefectClient,
+) -> None:
+    from prefect import flow
+
+    @flow
+    def announcing() -> None:
+        announce_dataset("dataset-v1-2", "mine", "gone.toml")
+
+    announcing()
+
+
+@pytest.mark.parametrize(("label", "other"), [("mine", "base"), ("base", "before")])
+def test_a_model_and_the_one_it_was_made_from_have_two_labels(
+    server: SyncPrefectClient, label: str, other: str
+) -> None:
+    from prefect import flow
+
+    register_automations(["pocket"])
+
+    @flow
+    def announcing() -> None:
+        model = Input(key="finetune-v3-00", digest="0", name="model")
+        announce_model(model, label, FinetuneConfig.load())
+
+    known = {run.id for run in runs_of(server, "evaluate", 0)}
+    announcing()
+    runs = [r for r in runs_of(server, "evaluate", len(known) + 1) if r.id not in known]
+    assert [model["label"] for model in runs[0].parameters["models"]] == [other, label]
 
 
 def test_a_plan_announces_nothing(server: SyncPrefectClient, drawn: DrawnSet) -> None:

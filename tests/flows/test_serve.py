@@ -1,6 +1,7 @@
 """`make serve` and `make stop`, as a person uses them."""
 
-import os
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -15,22 +16,21 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
 from tests.conftest import ROOT
-from tests.local_servers import free_port
+from tests.local_servers import own_prefect
 
 _SECONDS = 600
+YEARLY: dict[str, Any] = {
+    "schedule": {"cron": "0 0 1 1 *", "timezone": "Europe/Berlin"},
+    "active": False,
+    "parameters": {"config": {"profile": "pocket"}},
+    "max_scheduled_runs": 1,
+}
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A Prefect of the test's own, and its end."""
-    port = free_port()
-    own = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT")},
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_API_PORT": str(port),
-        "TOKENCOMPOSE_STORE": str(tmp_path / "store"),
-    }
+    own = own_prefect(tmp_path)
     yield own
     run("stop", own)
 
@@ -64,6 +64,18 @@ def ask(environment: dict[str, str], path: str) -> list[dict]:
     return send(environment, "POST", f"/{path}/filter", {})
 
 
+def schedules_of(environment: dict[str, str]) -> dict[str, list[str]]:
+    """Everything of all schedules but where and since when the server has them, by deployment."""
+    own = {"id", "created", "updated", "deployment_id"}
+    return {
+        deployment["id"]: sorted(
+            json.dumps({name: value for name, value in schedule.items() if name not in own})
+            for schedule in deployment["schedules"]
+        )
+        for deployment in ask(environment, "deployments")
+    }
+
+
 def is_up(environment: dict[str, str]) -> bool:
     try:
         return httpx.get(f"{environment['PREFECT_API_URL']}/health", timeout=5).is_success
@@ -86,6 +98,18 @@ def program(home: Path, name: str) -> psutil.Process | None:
             if name in child.cmdline():
                 return child
     return None
+
+
+def clean_checkout(folder: Path, environment: dict[str, str], python: str) -> None:
+    """`make clean` in a folder with nothing but a Makefile and a script as its Python."""
+    executable = folder / ".venv/bin/python"
+    executable.parent.mkdir(parents=True)
+    executable.write_text(f"#!/bin/sh\n{python}\n")
+    executable.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", folder)
+    own = environment | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(["make", "clean"], cwd=folder, env=own, check=True, timeout=_SECONDS)
+    assert [path.name for path in folder.iterdir()] == ["Makefile"]
 
 
 @pytest.mark.timeout(1800)
@@ -113,6 +137,13 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
         {"active": True},
     )
 
+    # A person adds others, also to a deployment that has none.
+    for deployment in (switched, next(d for d in deployments if not d["schedules"])):
+        for added in (YEARLY, {**YEARLY, "slug": "yearly", "active": True}):
+            send(environment, "POST", f"/deployments/{deployment['id']}/schedules", [added])
+    schedules = schedules_of(environment)
+    assert sum(len(own) for own in schedules.values()) == len(scheduled) + 4
+
     worker = program(home, "worker")
     assert worker is not None
     # Links on the cards of its runs lead to the reports, which are served as well.
@@ -123,10 +154,7 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
     assert again.returncode == 0, again.stdout + again.stderr
     assert {d["id"] for d in ask(environment, "deployments")} == {d["id"] for d in deployments}
     assert {a["id"] for a in ask(environment, "automations")} == {a["id"] for a in automations}
-    active = {
-        d["id"] for d in ask(environment, "deployments") if any(s["active"] for s in d["schedules"])
-    }
-    assert active == {switched["id"]}
+    assert schedules_of(environment) == schedules
     assert program(home, "worker") == worker  # it was left as it is
 
     server = program(home, "server")
@@ -142,6 +170,16 @@ def test_serve_stands_everything_up_keeps_it_up_and_stop_ends_it(environment: di
     assert not is_up(environment)
     assert "Nothing to stop" in run("stop", environment).stdout
     assert run("serve", environment).returncode == 0  # and it can be started again
+
+    worker = program(home, "worker")
+    assert worker is not None
+    clean_checkout(home.parent / "checkout", environment, f'exec "{sys.executable}" "$@"')
+    assert not worker.is_running()
+    assert not is_up(environment)
+
+
+def test_an_environment_that_is_broken_is_removed_too(environment: dict[str, str], tmp_path: Path):
+    clean_checkout(tmp_path / "checkout", environment, "exit 1")
 
 
 @pytest.mark.timeout(1800)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from data_schemas.configs.evaluate_config import DetectorConfig, EvaluateConfig
 from data_schemas.evaluation_records import (
@@ -155,6 +157,13 @@ def test_categories_that_the_detector_would_not_read_are_refused_before_weights_
     model = tmp_path / "model"
     shutil.copytree(folder, model, ignore=shutil.ignore_patterns("*.safetensors"))
     settings = {"architecture": architecture, "model": str(model)}
+    with pytest.raises(FileNotFoundError) as caught:
+        check_detectors([benchmark(**settings)], "cpu")
+    assert str(caught.value) == (
+        f"detector of multigen-x: {model} has no model.safetensors, without which the model cannot"
+        " be loaded; see that its download came to its end"
+    )
+    save_file({"none of its own": torch.zeros(1)}, model / "model.safetensors")
     check_detectors([benchmark(**settings)], "cpu")
     long = "very " * 20 + "long boat"
     prompt = Prompt(9, "", ("cat", long))

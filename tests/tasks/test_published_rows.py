@@ -138,6 +138,9 @@ def test_fid_of_other_pairs_gets_none():
     assert quoted(quality(number=2048)) == []
     assert quoted(quality("flickr30k")) == []
     assert quoted(quality(num_reference=9000)) == []
+    # FID compares those that were not blanked, which are as many or too few.
+    assert quoted(quality(num_blanked=1)) == []
+    assert len(quoted(quality(num_images=10_001, num_blanked=1))) == 2
     assert quoted(quality("own")) == []
     assert quoted(quality(extractor="pocket CLIP")) == []
 

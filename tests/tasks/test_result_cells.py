@@ -88,3 +88,13 @@ def test_table_of_visor_says_how_many_images_were_blanked():
         "model              OA   uncond     cond   VISOR1   VISOR2   images  blanked",
         "base             29.9     18.8        -     50.0      0.0        8        1",
     ]
+
+
+def test_a_long_label_moves_its_column_alone():
+    long = "denoising + token + pixel"
+    _, _, _, head, *rows = table_lines([("base", MULTIGEN), (long, MULTIGEN)])
+    assert rows[1].startswith(f"{long}    74.2 (3.9)")
+    assert {len(line) for line in (head, *rows)} == {len(long) + 14 + 14 + 9}
+    ends = [head.index(name) + len(name) for name in ("MG2", "MG3", "images")]
+    for row in rows:
+        assert [row[end - 1] for end in ends] == [")", ")", "8"]

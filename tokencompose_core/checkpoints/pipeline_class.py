@@ -5,11 +5,12 @@ seconds to import, is imported where it is needed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tokencompose_core.checkpoints.check_folder import check_folder
+from tokencompose_core.checkpoints.check_weights import check_part
 
 _PIPELINES: dict[str, dict[str, Any]] = {
     "StableDiffusionPipeline": {"safety_checker": None, "requires_safety_checker": False},
@@ -36,6 +37,7 @@ def load_options(
     Raises:
         ValueError: If the model is no Stable Diffusion 1, 2 or XL, or has no safety checker while
             it is asked for; or if it wants code of its own to be run.
+        FileNotFoundError: If a folder lacks files of a part that will be loaded.
     """
     check_folder(model)
     config = _read_config(model, revision)
@@ -53,8 +55,12 @@ def load_options(
                 f"{model} has no safety checker, and sampler.safety_checker asks for it; set it to"
                 " false, or name a model whose model_index.json lists one"
             )
-        return {}
-    return dict(_PIPELINES[name])
+    options = {} if safety_checker else dict(_PIPELINES[name])
+    if Path(model).is_dir():
+        for part, library, _ in _parts(config):
+            if part not in options:
+                check_part(Path(model), part, library)
+    return options
 
 
 def _read_config(model: str | Path, revision: str) -> Mapping[str, Any]:
@@ -74,14 +80,21 @@ def _check_libraries(model: str | Path, config: Mapping[str, Any]) -> None:
 
     diffusers imports whatever package a part names, and looks for code of the model's own.
     """
+    for part, library, kind in _parts(config):
+        if library not in _LIBRARIES:
+            raise ValueError(
+                f"{model}: its {part} is a {kind} of {library!r}, but parts are of"
+                f" {sorted(_LIBRARIES)} only, for others may run any program"
+            )
+
+
+def _parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The parts that a pipeline has, each with its library and its class."""
     for part, described in config.items():
         if isinstance(described, list | tuple) and not part.startswith("_"):
             library = described[0] if described else None
-            if library is not None and library not in _LIBRARIES:
-                raise ValueError(
-                    f"{model}: its {part} is a {described[-1]} of {library!r}, but parts are of"
-                    f" {sorted(_LIBRARIES)} only, for others may run any program"
-                )
+            if library is not None:
+                yield part, library, described[-1]
 
 
 def read_scheduler_config(model: str | Path, revision: str = "") -> Mapping[str, Any]:

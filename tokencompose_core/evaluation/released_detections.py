@@ -1,7 +1,7 @@
 """Read what the code released with MultiGen wrote about images."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,17 @@ def read_released_detections(
     has the categories of the prompt only and no boxes.
 
     Args:
-        paths: The files of all processes.
+        paths: The files of all processes, or the folder with them, whose `*.json` are read.
         prompts: What the images were asked for. Images of other prompts are read unchecked.
 
     Raises:
         ValueError: If a file is not of that form, an image occurs twice, or one has a class that is
-            no category of its prompt, naming file and image.
+            no category of its prompt, naming file and image; or if a folder has no file.
     """
     categories = {prompt.prompt_id: prompt.categories for prompt in prompts}
     seen: dict[tuple[int, int], SeenImage] = {}
     source: dict[tuple[int, int], Path] = {}
-    for path in paths:
+    for path in _files(paths):
         try:
             # As pairs, because a dictionary would drop an image that the file has twice.
             pairs = json.loads(path.read_text("utf-8"), object_pairs_hook=tuple)
@@ -46,6 +46,17 @@ def read_released_detections(
             source[image] = path
             seen[image] = SeenImage(_boxes(path, name, fields, categories.get(image[0])))
     return seen
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(path.glob("*.json"))
+        if not found:
+            raise ValueError(f"{path}: there is no *.json in this folder; name the one with them")
+        yield from found
 
 
 def _image_id(path: Path, name: str) -> tuple[int, int]:

@@ -35,23 +35,22 @@ def visor_prompts(categories: Sequence[str]) -> list[Prompt]:
 
 
 def draw_visor_prompts(categories: Sequence[str], *, num_prompts: int, seed: int) -> list[Prompt]:
-    """All prompts by id, or a subset drawn with a seed, which begins with every smaller one.
+    """Prompts in an order drawn with a seed, so that a draw begins with every smaller one.
 
     Args:
         categories: Two or more different ones.
-        num_prompts: So many are drawn; 0 takes all.
-        seed: Decides which.
+        num_prompts: So many are drawn; 0 takes all, in the same order.
+        seed: Decides which, and their order.
 
     Raises:
         ValueError: If there are fewer prompts than asked for.
     """
     prompts = visor_prompts(categories)
-    if not num_prompts:
-        return prompts
     if num_prompts > len(prompts):
         raise ValueError(
             f"{len(categories)} categories give {len(prompts)} prompts, fewer than {num_prompts};"
             " 0 takes all"
         )
     # A larger draw shares the images of a smaller one as long as the order is that of the draw.
-    return random.Random(f"visor-{seed}").sample(prompts, len(prompts))[:num_prompts]
+    drawn = random.Random(f"visor-{seed}").sample(prompts, len(prompts))
+    return drawn[:num_prompts] if num_prompts else drawn

@@ -46,7 +46,9 @@ def open_mask(path: Path, name: str, size: tuple[int, int]) -> Bool[np.ndarray, 
     """Decode a mask from a PNG of any kind.
 
     Its first channel counts, as in the released code, and of it what is above half of its highest
-    value: 255 in the release, but 1 will do. Transparency does not count.
+    value: 255 in the release, but 1 will do. Transparency does not count. A mask that is drawn in
+    another channel, or as transparency, is refused: by its first one it would be the whole image,
+    or nothing.
 
     Args:
         path: The file.
@@ -57,7 +59,8 @@ def open_mask(path: Path, name: str, size: tuple[int, int]) -> Bool[np.ndarray, 
         The mask; nowhere True if the PNG is all black.
 
     Raises:
-        BadMaskError: If it is no PNG, cannot be decoded to the last pixel, or has another size.
+        BadMaskError: If it is no PNG, cannot be decoded to the last pixel, has another size, or if
+            its red is the same everywhere and its green, blue or transparency is not.
     """
     content = path.read_bytes()
     try:
@@ -70,7 +73,14 @@ def open_mask(path: Path, name: str, size: tuple[int, int]) -> Bool[np.ndarray, 
                 )
             # PIL would cut 16 bits off at 255 instead of scaling them.
             is_deep = picture.mode.startswith("I")
-            values = np.asarray(picture if is_deep else picture.convert("RGBA").getchannel(0))
+            channels = [picture] if is_deep else picture.convert("RGBA").split()
+            values = np.asarray(channels[0])
+            if any(map(_varies, channels[1:])) and not _varies(channels[0]):
+                raise BadMaskError(
+                    RejectionReason.MASK_UNREADABLE,
+                    f"{name}: its red is {values[0, 0]} everywhere, and it is drawn in another"
+                    " colour or in transparency; expected white on black",
+                )
     except BadMaskError:
         raise
     except UnidentifiedImageError as error:
@@ -78,3 +88,8 @@ def open_mask(path: Path, name: str, size: tuple[int, int]) -> Bool[np.ndarray, 
     except (Image.DecompressionBombError, *DECODING_ERRORS) as error:
         raise BadMaskError(RejectionReason.MASK_UNREADABLE, f"{name}: {error}") from error
     return values > values.max() / 2
+
+
+def _varies(channel: Image.Image) -> bool:
+    low, high = channel.getextrema()
+    return low != high

@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 
 _OURS = "#1f4e9c"
 _PAPER = "#9a6a1f"
@@ -55,7 +56,10 @@ def draw_variants(
         axis.spines[["top", "right", "left"]].set_visible(False)
     axes[0][0].set_yticks(range(len(labels)), labels)
     axes[0][0].invert_yaxis()
-    handles = dict(zip(*axes[0][0].get_legend_handles_labels()[::-1], strict=True))
+    # Of all panels: for the first k nothing may be published.
+    handles: dict[str, Artist] = {}
+    for axis in axes[0]:
+        handles |= dict(zip(*axis.get_legend_handles_labels()[::-1], strict=True))
     figure.tight_layout(rect=(0, 0.07, 1, 1))
     figure.legend(
         handles.values(), handles.keys(), loc="lower center", ncols=2, fontsize=8, frameon=False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import fsspec
 
@@ -172,12 +172,13 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 def _read_again_and_again(url: str, limits: FetchLimits, stopped: threading.Event) -> bytes:
     scheme = url.partition("://")[0].lower()
+    schemes = f"url_schemes = {list(limits.url_schemes)}"
+    if scheme not in limits.url_schemes:
+        raise FetchError(RejectionReason.IMAGE_URL_REFUSED, f"{scheme} is not among {schemes}")
     # "::" chains file systems in fsspec, and the first one named is not the one that is read.
-    if scheme not in limits.url_schemes or "::" in url:
-        raise FetchError(
-            RejectionReason.IMAGE_URL_REFUSED,
-            f"{scheme} is not among url_schemes = {list(limits.url_schemes)}",
-        )
+    if "::" in url:
+        detail = f"'::' in it may lead fsspec to others than {schemes}; give a URL without"
+        raise FetchError(RejectionReason.IMAGE_URL_REFUSED, detail)
     attempt = 0
     while True:
         try:
@@ -242,6 +243,7 @@ def _read_http(url: str, scheme: str, limits: FetchLimits) -> bytes:
     # the size first, unless there is one, and then takes a busy server's answer for a missing file.
     try:
         filesystem = fsspec.filesystem(scheme, get_client=client)
+        _check_url(filesystem, url)
         with filesystem.open(url, "rb", block_size=0, size=1) as stream:
             return _read_stream(stream, limits.max_bytes)
     except AddressError as error:
@@ -249,6 +251,15 @@ def _read_http(url: str, scheme: str, limits: FetchLimits) -> bytes:
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         # Such as 2130706433, which would mean 127.0.0.1, or a redirect to a file.
         detail = f"{_say(error)}; give a plain URL of url_schemes = {list(limits.url_schemes)}"
+        raise FetchError(RejectionReason.IMAGE_URL_REFUSED, detail) from error
+
+
+def _check_url(filesystem: Any, url: str) -> None:
+    """Refuse what is no URL, such as `https://[cdn/a.jpg`, before it is asked again and again."""
+    try:
+        filesystem.encode_url(url)
+    except ValueError as error:
+        detail = f"it cannot be read as a URL ({error}); mend it"
         raise FetchError(RejectionReason.IMAGE_URL_REFUSED, detail) from error
 
 

@@ -17,12 +17,19 @@ from tokencompose_core.selection.caption_row import (
     read_row,
     reject_row,
 )
+from tokencompose_core.selection.swallowed_rows import (
+    count_breaks,
+    describe_swallowed,
+    rows_with_breaks,
+)
 
 _LAST_LINE = "end of file"
 
 
 def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[CaptionRow | Rejection]:
     """The rows of a CSV file, in order; row 1 is the first below the names.
+
+    Quotes that are not closed are found by what they take in: see `describe_swallowed`.
 
     Args:
         path: The file, in UTF-8.
@@ -47,6 +54,8 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
             return "skip"
         number = row.number - 1  # PyArrow counts the line of names
         detail = f"{row.actual_columns} cells instead of {row.expected_columns}"
+        if num_breaks := count_breaks(row.text):
+            detail += f", lines taken into them: {num_breaks}; is a quote not closed?"
         uneven[number] = reject_row(
             f"{path.name}, row {number}", RejectionReason.ROW_BROKEN, detail
         )
@@ -61,19 +70,29 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
             ),
-            # As bytes: one cell that is not UTF-8 must not cost the file.
+            # As bytes: one cell that is not UTF-8 must not cost the file. All columns: an open
+            # quote in any of them takes in rows.
             convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=columns.needed,
-                column_types={name: pa.binary() for name in columns.needed},
+                include_columns=list(dict.fromkeys(names)),
+                column_types={name: pa.binary() for name in names},
             ),
         )
         for batch in reader:
-            for cells in batch.to_pylist():
+            suspects = rows_with_breaks(batch)
+            for index, cells in enumerate(batch.select(columns.needed).to_pylist()):
                 number += 1
                 while number in uneven:
                     yield uneven.pop(number)
                     number += 1
-                row = _decode(cells, f"{path.name}, row {number}")
+                row: dict[str, Any] | Rejection
+                swallowed = index in suspects and describe_swallowed(
+                    batch.slice(index, 1).to_pylist()[0], names, columns, delimiter
+                )
+                if swallowed:
+                    place = f"{path.name}, row {number}"
+                    row = reject_row(place, RejectionReason.ROW_BROKEN, swallowed)
+                else:
+                    row = _decode(cells, f"{path.name}, row {number}")
                 if isinstance(row, Rejection):
                     yield row
                 elif passes(row, columns):

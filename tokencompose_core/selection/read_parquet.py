@@ -41,8 +41,11 @@ def read_parquet(
         images_dir: The image root.
 
     Raises:
-        ValueError: If it is no Parquet file, or lacks a column, naming those that exist.
+        ValueError: If it is no Parquet file or a damaged one, or lacks a column, naming those that
+            exist.
+        OSError: If the machine cannot read it.
     """
+    number = 0
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             check_columns(path, file.schema_arrow.names, columns)
@@ -50,7 +53,6 @@ def read_parquet(
             batches = file.iter_batches(
                 batch_size=_ROWS_WITH_IMAGES if has_images else _ROWS, columns=columns.needed
             )
-            number = 0
             for batch in batches:
                 for row in _rows(batch):
                     number += 1
@@ -62,8 +64,13 @@ def read_parquet(
                         if has_images:
                             row[columns.image] = _image_path(row[columns.image], images_dir)
                         yield read_row(row, columns, place)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        # Arrow's errors about the content of pages are OSErrors too, without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        place = f"{path}, after row {number}" if number else f"{path}"
+        said = " ".join(str(error).split())
+        raise ValueError(f"{place}: {said}; mend the file, or get it again") from error
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:

@@ -7,7 +7,12 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 from urllib.parse import urlparse
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+
+def _check_url(text: str) -> str:
+    urlparse(text)  # raises a ValueError, which pydantic reports with the field
+    return text
 
 
 class VsrLine(BaseModel):
@@ -24,7 +29,7 @@ class VsrLine(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     image: Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]  # it may not leave the split's folder
-    image_link: str
+    image_link: Annotated[str, AfterValidator(_check_url)]
     caption: str
     label: int
     relation: str

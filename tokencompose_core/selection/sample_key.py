@@ -25,7 +25,14 @@ def key_of_name(name: str) -> str:
     plain = name.removesuffix(".jpg")
     if _PLAIN.fullmatch(plain):
         return plain
-    path = PurePosixPath(urlparse(name).path if "://" in name else name)
+    path = PurePosixPath(_path_of(name) if "://" in name else name)
     readable = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:_MOST_CHARACTERS]
     digest = text_digest(name)[:_DIGEST_CHARACTERS]
     return f"{readable}-{digest}" if readable else digest
+
+
+def _path_of(url: str) -> str:
+    try:
+        return urlparse(url).path
+    except ValueError:  # such as "https://[cdn/a.jpg", which is left out where it is fetched
+        return url

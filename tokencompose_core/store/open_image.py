@@ -5,9 +5,10 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from data_schemas.rejections import RejectionReason
 from tokencompose_core.store.keys import file_digest
@@ -27,6 +28,19 @@ _SHARD_SUFFIXES = {
 # Modes that `convert("RGB")` turns into the same pixels as `open_image`.
 _PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "CMYK", "YCbCr"})
 _ORIENTATION = 0x0112
+# What each orientation asks for, as in `ImageOps.exif_transpose`. That one also writes all other
+# EXIF data anew, and PIL cannot write each value that it can read.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Where an orientation may stand in what PIL read.
+_METADATA = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _PNG_BIT_DEPTH = 24  # the byte of the header that says it
 DECODING_ERRORS = (
     OSError,
@@ -37,6 +51,7 @@ DECODING_ERRORS = (
     KeyError,
     TypeError,
     OverflowError,
+    RuntimeError,  # all that libavif finds while it decodes
     struct.error,
     zlib.error,
 )
@@ -55,7 +70,10 @@ def is_fault_of_machine(error: Exception) -> bool:
     """Whether the system failed, as a disk that is away does, and not a decoder.
 
     PIL's own errors have no number. A damaged offset may have the one for an invalid argument.
+    libavif says "Pixel allocation failed: Out of memory" in an error like those for damaged bytes.
     """
+    if isinstance(error, RuntimeError):
+        return str(error).endswith("Out of memory")
     return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
@@ -94,8 +112,9 @@ def check_image(path: Path, *, min_side: int, max_pixels: int, max_ratio: int) -
 def open_image(path: Path) -> Image.Image:
     """Decode an image to RGB, upright, 8 bits a channel.
 
-    It is turned as its EXIF data say; transparent parts lie on white; of 16 bits the upper 8 are
-    kept; of an animation the first frame is taken.
+    It is turned as its EXIF data say, unless nobody can read them, and has none afterwards;
+    transparent parts lie on white; of 16 bits the upper 8 are kept; of an animation the first frame
+    is taken.
 
     Raises:
         BadImageError: A `ValueError`, if it cannot be decoded to the last pixel.
@@ -154,7 +173,7 @@ def encode_for_shard(path: Path) -> tuple[str, bytes]:
             and image.mode in _PLAIN_MODES
             and not _is_deep_png(image, path)
             and not image.has_transparency_data
-            and image.getexif().get(_ORIENTATION, 1) == 1
+            and _orientation(image) == 1
         )
     if plain:
         suffix = path.suffix.lstrip(".").lower()
@@ -187,7 +206,9 @@ def _open(path: Path) -> Image.Image:
         raise BadImageError(
             RejectionReason.IMAGE_UNKNOWN_FORMAT, f"{path.name}: not an image of a known format"
         ) from error
-    except DECODING_ERRORS as error:
+    # PIL writes the EXIF data of an AVIF anew if its frame and they differ in the orientation, and
+    # an AttributeError is what it raises for texts that are none.
+    except (AttributeError, *DECODING_ERRORS) as error:
         if is_fault_of_machine(error):
             raise
         raise BadImageError(RejectionReason.IMAGE_UNREADABLE, f"{path.name}: {error}") from error
@@ -195,20 +216,30 @@ def _open(path: Path) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     image.load()
+    turn = _TURNS.get(_orientation(image))
     if image.mode.startswith("I;16") or image.mode == "I":
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
             raise ValueError(f"values from {pixels.min()} to {pixels.max()}, 16 bits are expected")
-        image = _keep_exif(Image.fromarray((pixels >> 8).astype(np.uint8)), image)
+        image = Image.fromarray((pixels >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("fractions as pixels, whose range nothing says")
-    image = ImageOps.exif_transpose(image)
+    if turn is not None:
+        image = image.transpose(turn)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    for name in _METADATA:  # or whoever saves it says that it lies as it did
+        image.info.pop(name, None)
+    return image
 
 
-def _keep_exif(changed: Image.Image, original: Image.Image) -> Image.Image:
-    changed.getexif().update(original.getexif())
-    return changed
+def _orientation(image: Image.Image) -> Any:
+    """What an image's EXIF data say of it: 1 to 8, 1 if nothing, and None if they are broken."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except DECODING_ERRORS as error:
+        if is_fault_of_machine(error):
+            raise
+        return None

@@ -16,7 +16,7 @@ _ROWS_A_GROUP = 1 << 14
 
 
 class TooManyRejectedError(ValueError):
-    """More samples were left out than `max_rejected_fraction` allows.
+    """More samples were left out than `max_rejected_fraction` allows, or all of them.
 
     Args:
         stage: The stage.
@@ -97,6 +97,8 @@ def check_rejected_fraction(
 ) -> None:
     """Refuse an output from which too many samples are missing; phrases do not count.
 
+    One from which all are missing is too few whatever the limit: nothing can be made of it.
+
     Args:
         stage: The stage.
         num_in: How many samples it was given.
@@ -109,12 +111,18 @@ def check_rejected_fraction(
     """
     lost = {reason: count for reason, count in rejected.items() if reason not in PHRASE_REASONS}
     num_lost = sum(lost.values())
-    if num_in and num_lost / num_in > max_fraction:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items()))
-        raise TooManyRejectedError(
-            stage,
-            num_in,
-            f"{num_lost} of {num_in} samples were left out ({reasons}), more than"
-            f" max_rejected_fraction = {max_fraction}",
-            f"{describe()}Mend the source, or raise the limit",
-        )
+    if not num_in or (num_lost < num_in and num_lost / num_in <= max_fraction):
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lost.items()))
+    if num_lost / num_in > max_fraction:
+        judged = f"more than max_rejected_fraction = {max_fraction}"
+        remedy = "Mend the source, or raise the limit"
+    else:
+        judged = "so that none is left"
+        remedy = "Mend the source, or the settings of the stage"
+    raise TooManyRejectedError(
+        stage,
+        num_in,
+        f"{num_lost} of {num_in} samples were left out ({reasons}), {judged}",
+        f"{describe()}{remedy}",
+    )

@@ -122,6 +122,19 @@ def test_an_image_in_two_files_or_twice_in_one_is_refused(released):
         read_released_detections([first], prompts)
 
 
+def test_a_folder_stands_for_its_files(released):
+    prompts, detections, folder = released
+    paths = write(folder, detections, 3)
+    (folder / "prompts.txt").write_text("not one of them")
+    assert read_released_detections([folder], prompts) == read_released_detections(paths, prompts)
+    empty = folder / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match=r"empty: there is no \*\.json in this folder"):
+        read_released_detections([empty], prompts)
+    with pytest.raises(ValueError, match=r"0\.json: image '0_0' was already in .*0\.json"):
+        read_released_detections([paths[0], folder], prompts)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -60,9 +60,11 @@ def test_a_subset_is_a_function_of_its_seed():
     assert first != draw_visor_prompts(names, num_prompts=50, seed=2)
     assert set(first) <= set(visor_prompts(names))
     assert len({p.prompt_id for p in first}) == 50
-    for more in (51, 9000):
+    for more in (51, 9000, 0):
         assert draw_visor_prompts(names, num_prompts=more, seed=1)[:50] == first
-    assert draw_visor_prompts(names, num_prompts=0, seed=1) == visor_prompts(names)
+    every = draw_visor_prompts(names, num_prompts=0, seed=1)
+    assert every == draw_visor_prompts(names, num_prompts=25_280, seed=1)
+    assert sorted(p.prompt_id for p in every) == [p.prompt_id for p in visor_prompts(names)]
     with pytest.raises(ValueError, match="2 categories give 8 prompts, fewer than 9"):
         draw_visor_prompts(["a", "b"], num_prompts=9, seed=1)
 

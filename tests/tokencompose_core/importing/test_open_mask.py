@@ -58,6 +58,36 @@ def test_black_mask_is_nowhere_and_white_one_everywhere(tmp_path):
         assert mask.all() if value else not mask.any()
 
 
+GREEN = Image.fromarray(GREY, mode="P")
+GREEN.putpalette([0, 0, 0, 0, 128, 0])
+NOTHING, ALL = np.zeros_like(GREY), np.full_like(GREY, 255)
+
+
+@pytest.mark.parametrize(
+    ("image", "red"),
+    [
+        (GREEN, 0),
+        (Image.fromarray(np.stack([NOTHING, NOTHING, GREY * 255], axis=-1)), 0),
+        (Image.fromarray(np.stack([NOTHING] * 3 + [GREY * 255], axis=-1)), 0),
+        (Image.fromarray(np.stack([ALL] * 3 + [GREY * 255], axis=-1)), 255),
+        (Image.fromarray(np.stack([ALL, GREY * 255, GREY * 255], axis=-1)), 255),
+    ],
+    ids=["green palette", "blue", "black with alpha", "white with alpha", "white on red"],
+)
+def test_mask_that_is_drawn_in_another_channel_is_not_the_whole_image(tmp_path, image, red):
+    image.save(tmp_path / "mask.png")
+    with pytest.raises(BadMaskError, match=f"mask: its red is {red} everywhere") as caught:
+        open_mask(tmp_path / "mask.png", "mask", (8, 5))
+    assert str(caught.value.reason) == "mask-unreadable"
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_released_mask_of_the_whole_image_is_black(tmp_path, everywhere):
+    # matplotlib stretches the values from their least to their highest, which are the same.
+    imsave(tmp_path / "mask.png", np.full((5, 8), everywhere), cmap="gray")
+    assert not open_mask(tmp_path / "mask.png", "mask", (8, 5)).any()
+
+
 def stream_of(image: Image.Image, **options) -> bytes:
     stream = io.BytesIO()
     image.save(stream, **options)

@@ -40,6 +40,9 @@ IDS = [
     "CON",
     "über",
     "%2e%2e%2f",
+    "https://[cdn/b.jpg",
+    "https://[id].example.com/a.jpg",
+    "http://exam\u2100ple.com/a.jpg",
 ]
 PATHS = ["../secret.png", "a/../../secret.png", "ROOT/../secret.png", "/etc/hostname", "./../x.png"]
 

@@ -124,6 +124,27 @@ def test_no_redirect_leads_to_a_private_address_or_to_another_scheme(port, tmp_p
     assert len(Handler.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://[cdn/b.jpg", "Invalid IPv6 URL"),
+        ("http://exam\u2100ple.com/a.jpg", "invalid characters"),
+        ("http://images.example:port/a.jpg", "port"),
+        ("http://images.example:99999/a.jpg", "Port out of range"),
+    ],
+)
+def test_what_is_no_url_is_refused_by_name_and_asked_once(tmp_path, url, message):
+    reason, detail = reason_and_detail(url, tmp_path, num_retries=9)
+    assert reason == RejectionReason.IMAGE_URL_REFUSED
+    assert detail.startswith(f"{url}: it cannot be read as a URL (")
+    assert message in detail
+
+
+def test_chained_url_is_told_from_one_of_another_scheme(tmp_path):
+    assert "http is not among" not in reason_and_detail("http://a::file:///b", tmp_path)[1]
+    assert "file is not among" in reason_and_detail("file:///b", tmp_path)[1]
+
+
 @pytest.mark.parametrize("hosts", [("localhost",), ("127.0.0.1", "*")])
 def test_named_host_may_be_asked(port, tmp_path, hosts):
     limits = FetchLimits(**{**vars(LIMITS), "private_hosts": hosts})

@@ -7,7 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.tokencompose_core.selection.caption_sets import found, read, reasons, source
+from tests.too_many_files import too_many_files
 from tokencompose_core.selection.candidates import Candidate
+from tokencompose_core.selection.caption_row import Columns
+from tokencompose_core.selection.read_parquet import read_parquet
 
 GOOD = [
     {"img_path": "a.jpg", "caption": "A cat."},
@@ -104,6 +107,35 @@ def test_list_that_cannot_be_read_is_refused_whole(tmp_path, content, message):
     (tmp_path / "c.json").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read(source("json", tmp_path, paths=[str(tmp_path / "c.json")]))
+
+
+@pytest.mark.parametrize("compression", ["snappy", "zstd", "gzip", "none"])
+def test_damaged_pages_of_a_parquet_file_name_it_and_the_last_row(tmp_path, compression):
+    texts = [f"caption {number * 7919}" for number in range(5000)]
+    table = pa.table({"file": [f"{number}.jpg" for number in range(5000)], "text": texts})
+    path = tmp_path / "c.parquet"
+    with pq.ParquetWriter(
+        path, table.schema, compression=compression, use_dictionary=False
+    ) as file:
+        file.write_table(table)
+        start = path.stat().st_size  # Arrow buffers nothing of a group that is written
+        file.write_table(table)
+    content = path.read_bytes()
+    settings = {"image_column": "file", "caption_column": "text", "paths": [str(path)]}
+    for place, known in ((4, r"c\.parquet: "), (start, r"c\.parquet, after row 4096: ")):
+        damaged = bytearray(content)
+        damaged[place : place + 60] = b"\xff" * 60
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{known}.*; mend the file, or get it again"):
+            read(source("parquet", tmp_path, **settings))
+
+
+def test_machine_that_cannot_read_a_parquet_file_is_no_damage(tmp_path):
+    path = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"file": ["a.jpg"], "text": ["A cat."]}), path)
+    rows = read_parquet(path, Columns("file", "text"), tmp_path)
+    with too_many_files(), pytest.raises(OSError, match="Too many open files"):
+        next(rows)
 
 
 def test_parquet_takes_texts_and_lists_of_texts(tmp_path):

@@ -94,6 +94,7 @@ def test_coco_2014_has_the_images_in_other_folders(tmp_path):
         ('{"image": "a.jpg"}', r"line 2: field image_link: Field required"),
         (json.dumps(LINE | {"label": "yes"}), r"line 2: field label"),
         (json.dumps(LINE | {"image": "../../1.jpg"}), r"line 2: field image: .* match pattern"),
+        (json.dumps(LINE | {"image_link": "http://[x/a.jpg"}), "line 2: field image_link: .*IPv6"),
     ],
 )
 def test_bad_vsr_line_is_named(tmp_path, text, message):

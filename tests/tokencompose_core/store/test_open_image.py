@@ -17,6 +17,7 @@ from tokencompose_core.store.open_image import (
     BadImageError,
     check_image,
     encode_for_shard,
+    is_fault_of_machine,
     open_image,
     open_selected,
 )
@@ -160,6 +161,28 @@ def test_any_damage_to_the_bytes_is_a_bad_image(tmp_path):
                 except BadImageError as error:
                     outcomes.add(error.reason)
     assert {"RGB", RejectionReason.IMAGE_UNREADABLE} <= outcomes
+
+
+def test_any_byte_of_an_avif_may_be_damaged(tmp_path):
+    """Its decoder has an error of its own, which it raises when opened or when decoded."""
+    path = save(tmp_path / "x.avif", Image.radial_gradient("L").convert("RGB").resize((64, 64)))
+    good = path.read_bytes()
+    details = set()
+    for position in range(0, len(good), 3):
+        path.write_bytes(good[:position] + bytes([good[position] ^ 0xFF]) + good[position + 1 :])
+        try:
+            check_image(path, min_side=1, max_pixels=10**9, max_ratio=10**9)
+            open_image(path)
+        except BadImageError as error:
+            details.add(str(error))
+    assert "x.avif: Failed to decode image: Missing or empty image item" in details
+    assert "x.avif: Failed to decode frame 0: Decoding of color planes failed" in details
+
+
+def test_want_of_memory_is_no_damage():
+    # What `Image.load` raised of an AVIF of 9000 x 9000 pixels below a limit of 200 MB.
+    assert is_fault_of_machine(RuntimeError("Pixel allocation failed: Out of memory"))
+    assert not is_fault_of_machine(RuntimeError("Failed to decode frame 0: Truncated data"))
 
 
 def deep_png() -> bytes:

@@ -87,9 +87,9 @@ def encode(frozen_parts, samples, **changes):
     return encode_samples(samples, frozen_parts, **options)
 
 
-def train(encoded, tmp_path, settings=SETTINGS, unet=None, objective=None, **options):
+def train(encoded, tmp_path, settings=SETTINGS, unet=None, objective=None, device="cpu", **options):
     unet = unet or make_unet()
-    accelerator = make_accelerator("cpu", settings.mixed_precision)
+    accelerator = make_accelerator(device, settings.mixed_precision)
     history = finetune_unet(
         unet,
         DDPMScheduler(),

@@ -1,0 +1,81 @@
+"""The tables of an ablation from what lies in the store; no server."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_schemas.evaluation_records import SCORED_SCHEMA, ScoredImage
+from tasks.compare_variants import TABLES_NAME, AblationSpec, VariantResult, compare_scores
+from tasks.score_images import IMAGES_TABLE_NAME
+from tasks.stage import Input, open_store
+from tokencompose_core.store.tables import write_table
+
+
+def score() -> Input:
+    def write(folder: Path) -> dict[str, Any]:
+        rows = [
+            ScoredImage(
+                prompt_id=number,
+                round=0,
+                blanked=False,
+                found=["cat", "cup"][:number],
+                num_found=number,
+                instead=[],
+                related=None,
+            )
+            for number in range(3)
+        ]
+        write_table(folder / IMAGES_TABLE_NAME, rows, SCORED_SCHEMA)
+        return {}
+
+    return Input.of(open_store().publish("score-v1-x", "score", write))
+
+
+def training(key: str, before: float, after: float) -> Input:
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / "model.txt").write_text(key)
+        facts = {
+            f"{name} (held out, {when})": value
+            for name in ("inside", "denoising")
+            for when, value in (("before", before), ("after", after))
+        }
+        return {"facts": facts}
+
+    return Input.of(open_store().publish(f"finetune-v1-{key}", "finetune", write))
+
+
+@pytest.mark.parametrize(
+    ("reference", "before"),
+    [("all layers", "0.1500"), ("middle", "0.5000"), ("frozen", "0.1500")],
+)
+def test_a_frozen_variant_is_measured_as_the_one_that_others_are_held_to(
+    store_dir, reference, before
+):
+    trained = {
+        "frozen": [],
+        "all layers": [training("a1", 0.1, 0.2), training("a2", 0.2, 0.4)],
+        "middle": [training("m1", 0.4, 0.6), training("m2", 0.6, 0.8)],
+    }
+    spec = AblationSpec(
+        title_text="",
+        foot="",
+        num_objects=2,
+        studies={
+            "layers": [
+                VariantResult(
+                    label=label,
+                    reference=label == reference,
+                    published={},
+                    trained=models,
+                    scored=[score()] * max(1, len(models)),
+                )
+                for label, models in trained.items()
+            ]
+        },
+    )
+    path = open_store().path(compare_scores.fn(spec), TABLES_NAME)
+    (columns, *rows), _ = json.loads(path.read_text())["layers"]
+    inside = {row[0]: row[columns.index("inside")] for row in rows}
+    assert inside == {"frozen": before, "all layers": "0.3000", "middle": "0.7000"}
