@@ -27,8 +27,9 @@ class QuietConsole(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the console shall show a record."""
         error = record.exc_info[1] if record.exc_info else None
-        said = isinstance(error, self.printed) or _INTERRUPTED in record.getMessage()
-        if record.name.startswith(_RUNS) and said:
+        if record.name.startswith(_RUNS) and (
+            isinstance(error, self.printed) or _INTERRUPTED in str(record.msg)
+        ):
             return False
         return not str(record.msg).startswith(_DRAINING)
 
