@@ -15,10 +15,12 @@ from tests.conftest import ROOT
 from tests.local_servers import is_open, own_prefect, wait_until
 
 _SECONDS = 300
+# As in a terminal: what runs in the background of a shell ignores Ctrl-C, and so would this.
 _COMMAND = """
-import sys
+import signal, sys
 from flows.local_server import local_server
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     with local_server():
         print("has it", flush=True)
