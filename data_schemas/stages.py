@@ -1,4 +1,6 @@
-"""The names of all stages, for settings that name some."""
+"""The names of all stages, and keys as people write them."""
+
+import re
 
 STAGES = (
     "ablation",
@@ -30,3 +32,6 @@ STAGES = (
     "train",
     "world",
 )
+
+KEY_BEGINNING = re.compile(rf"(?:{'|'.join(STAGES)})-v\d+-[0-9a-f]*")
+"""A key of the store, or its beginning, from the stage on."""

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_schemas.stages import STAGES
+from data_schemas.stages import KEY_BEGINNING
 
 _CHAIN = {
     "reproduce": "captions to scores: curate, fine-tune, evaluate; what `make demo` runs",
@@ -43,8 +42,6 @@ _REST = {
 _HELP = _CHAIN | _SETS | _STORE | _REST
 _NO_CONFIG = {"score-released", "ui", "serve", "deploy", "stop"}
 _NO_PROFILE = {"import-masks", "inspect", "changes", *_STORE, *_NO_CONFIG}
-# Of any stage: whoever gives the key of a data set hears that it is no model.
-_STORED = re.compile(rf"(?:{'|'.join(STAGES)})-v\d+-[0-9a-f]+$")
 _CONFIGS = {
     "evaluate": '{"config": {"benchmarks": ["visor"]}, "models": [{"label": "sd", "name": "...",'
     ' "lora": "..."}]}',
@@ -167,7 +164,8 @@ def _model(text: str) -> dict[str, str]:
         raise argparse.ArgumentTypeError(
             f"expected LABEL=MODEL, as sd=pocket:stable_diffusion: {text}"
         )
-    return {"label": label, "stored" if _STORED.match(model) else "name": model}
+    # Of any stage: whoever gives the key of a data set hears that it is no model.
+    return {"label": label, "stored" if KEY_BEGINNING.fullmatch(model) else "name": model}
 
 
 def _values(options: argparse.Namespace) -> dict[str, Any]:

@@ -140,7 +140,8 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
     drawing.to(accelerator.device)
     noise_scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     start_step = agree_on_start(job.work_dir, accelerator)
-    # What an earlier run logged beyond its checkpoint is logged again.
+    # What an earlier run logged beyond its checkpoint is logged again. Such a run has left more in
+    # the folder than the hidden lock of this one.
     next_step = start_step + 1 if any(job.work_dir.glob("[!.]*")) else 0
     accelerator.init_trackers(
         "tokencompose",

@@ -1,7 +1,7 @@
 """Look whether a store holds what its manifests say."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
@@ -15,13 +15,11 @@ from tasks.sizes import format_bytes
 from tasks.stage import open_store
 from tokencompose_core.store.broken_lineage import find_broken_lineage
 from tokencompose_core.store.store_error import explain_failures
-from tokencompose_core.store.survey import Condition, Entry, list_keys, survey
+from tokencompose_core.store.survey import LONGEST_UPLOAD, Condition, Entry, list_keys, survey
 
 COLUMNS = ("stage", "entries", "files", "size", "broken", "without an input")
 _MOST_SHOWN = 100
 _MOST_CHARACTERS = 1000
-# An object store shows the files of an output while they are uploaded, the manifest last.
-_LONGEST_UPLOAD = timedelta(days=1)
 MEND = (
     "No run believes a broken output. Run the flow that made it again: it is computed anew, and"
     " nothing else. plan says beforehand what that would be. gc removes broken outputs that nobody"
@@ -134,7 +132,7 @@ def _may_be_on_its_way(entry: Entry) -> bool:
     return (
         entry.condition is Condition.INCOMPLETE
         and entry.made is not None
-        and datetime.now(UTC) - entry.made < _LONGEST_UPLOAD
+        and datetime.now(UTC) - entry.made < LONGEST_UPLOAD
     )
 
 

@@ -1,14 +1,10 @@
 """The key that a person means by its beginning."""
 
-import re
-
-from data_schemas.stages import STAGES
+from data_schemas.stages import KEY_BEGINNING
 from tokencompose_core.store.ancestry import find_key
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.history import History
 from tokencompose_core.store.keys import is_key
-
-_BEGINNING = re.compile(rf"(?:{'|'.join(STAGES)})-v\d+-[0-9a-f]*")
 
 
 def whole_key(store: Store, name: str) -> str:
@@ -24,7 +20,7 @@ def whole_key(store: Store, name: str) -> str:
     Raises:
         ValueError: If several keys begin with it, naming some.
     """
-    if is_key(name) or not _BEGINNING.fullmatch(name):
+    if is_key(name) or not KEY_BEGINNING.fullmatch(name):
         return name
     history = History(store, lambda key: key.startswith(name))
     return find_key(history, name) if history.manifests else name

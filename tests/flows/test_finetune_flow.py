@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.optimization import get_scheduler
 from PIL import Image
 from prefect import flow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -19,7 +18,7 @@ from data_schemas.records import GroundedCaption, GroundedPhrase
 from flows.finetune import finetune
 from tasks.describe_dataset import DATASET_NAME, read_dataset
 from tasks.encode_latents import encode_latents
-from tasks.finetune_unet import LORA_FOLDER, never_at_full_rate
+from tasks.finetune_unet import LORA_FOLDER
 from tasks.stage import Input
 from tasks.train_unet import TrainingJob, train_unet
 from tests.tiny_models import KINDS, write_model
@@ -293,24 +292,3 @@ def test_what_the_model_cannot_do_is_refused_before_anything_is_encoded(
     with pytest.raises(ValueError, match=message):
         finetune(dataset, config)
     assert sorted(Path(store.root).glob("encode-*")) == before
-
-
-@pytest.mark.parametrize(
-    ("warmup_steps", "expected"), [(0, False), (7, False), (8, True), (9, True)]
-)
-def test_a_warm_up_of_the_whole_training_is_told(warmup_steps, expected):
-    scheduler = "constant_with_warmup" if warmup_steps else "constant"
-    config = FinetuneConfig.load(num_steps=8, lr_scheduler=scheduler, lr_warmup_steps=warmup_steps)
-    schedule = get_scheduler(
-        scheduler,
-        torch.optim.SGD([torch.zeros(1)], lr=1.0),
-        num_warmup_steps=warmup_steps,
-        num_training_steps=8,
-    )
-    rates = []
-    for _ in range(8):
-        rates += schedule.get_last_lr()
-        schedule.optimizer.step()
-        schedule.step()
-
-    assert never_at_full_rate(config) == expected == (max(rates) < 1.0)

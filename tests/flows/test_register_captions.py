@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from prefect.utilities.callables import parameter_schema
 from data_schemas.configs.backfill_config import BackfillConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.finetune_config import FinetuneConfig
-from data_schemas.manifest import Manifest
 from flows.automations import list_automations, register_automations, retry_once
 from flows.backfill import backfill
 from flows.curate import curate
@@ -25,7 +23,6 @@ from flows.plan import plan
 from flows.register_captions import register_captions
 from tasks.announce import announce_dataset, announce_model
 from tasks.stage import Input
-from tasks.start_backfill import choose_registered
 from tests.flows.conftest import DrawnSet
 from tests.local_servers import wait_until
 
@@ -232,49 +229,6 @@ def test_automations_are_made_once_and_stay_switched_off(server: SyncPrefectClie
 def test_automations_need_their_deployments(server: SyncPrefectClient) -> None:
     with pytest.raises(LookupError, match="there is no deployment curate/paper; run `make deploy`"):
         list_automations(["paper"])
-
-
-def registration(name: str, day: int, profile: str = "pocket") -> Manifest:
-    created = datetime(2026, 3, day, 12, tzinfo=UTC).isoformat()
-    return Manifest(
-        stage="register",
-        key=f"register-v1-{name}-{day}",
-        digest="0" * 64,
-        files=(),
-        parts={"caption_set": name, "profile": profile},
-        provenance={"created": created},
-    )
-
-
-REGISTERED = [
-    registration("news-a", 1),
-    registration("news-b", 2),
-    registration("ads", 3),
-    registration("news-a", 4),
-    registration("news-c", 5, profile="paper"),
-]
-
-
-@pytest.mark.parametrize(
-    ("choice", "wanted"),
-    [
-        ({}, ["news-a-4", "news-b-2", "ads-3"]),
-        ({"caption_sets": "news-*"}, ["news-a-4", "news-b-2"]),
-        ({"until": "2026-03-02"}, ["news-a-1", "news-b-2"]),
-        ({"since": "2026-03-03", "until": "2026-03-03"}, ["ads-3"]),
-        ({"profile": "paper"}, ["news-c-5"]),
-    ],
-)
-def test_backfill_takes_the_newest_registration_of_each_set(
-    choice: dict[str, str], wanted: list[str]
-) -> None:
-    chosen = choose_registered(REGISTERED, BackfillConfig.model_validate(choice))
-    assert [m.key.removeprefix("register-v1-") for m in chosen] == wanted
-
-
-def test_backfill_says_which_sets_there_are() -> None:
-    with pytest.raises(ValueError, match=r"there are: ads \(pocket\), news-a \(pocket\)"):
-        choose_registered(REGISTERED, BackfillConfig.model_validate({"caption_sets": "new"}))
 
 
 def test_backfill_runs_registered_sets_with_changes(

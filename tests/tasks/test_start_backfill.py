@@ -1,16 +1,61 @@
-"""Registrations that cannot be used cost a backfill their own sets only."""
+"""Which registered sets a backfill takes; those that cannot be used cost their own sets only."""
 
 import json
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 from pydantic import ValidationError
 
+from data_schemas.configs.backfill_config import BackfillConfig
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.manifest import Manifest
-from tasks.start_backfill import StartedRun, backfill_card, read_configs
+from tasks.start_backfill import StartedRun, backfill_card, choose_registered, read_configs
 from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.keys import make_key
+
+
+def registration(name: str, day: int, profile: str = "pocket") -> Manifest:
+    created = datetime(2026, 3, day, 12, tzinfo=UTC).isoformat()
+    return Manifest(
+        stage="register",
+        key=f"register-v1-{name}-{day}",
+        digest="0" * 64,
+        files=(),
+        parts={"caption_set": name, "profile": profile},
+        provenance={"created": created},
+    )
+
+
+REGISTERED = [
+    registration("news-a", 1),
+    registration("news-b", 2),
+    registration("ads", 3),
+    registration("news-a", 4),
+    registration("news-c", 5, profile="paper"),
+]
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"),
+    [
+        ({}, ["news-a-4", "news-b-2", "ads-3"]),
+        ({"caption_sets": "news-*"}, ["news-a-4", "news-b-2"]),
+        ({"until": "2026-03-02"}, ["news-a-1", "news-b-2"]),
+        ({"since": "2026-03-03", "until": "2026-03-03"}, ["ads-3"]),
+        ({"profile": "paper"}, ["news-c-5"]),
+    ],
+)
+def test_backfill_takes_the_newest_registration_of_each_set(
+    choice: dict[str, str], wanted: list[str]
+) -> None:
+    chosen = choose_registered(REGISTERED, BackfillConfig.model_validate(choice))
+    assert [m.key.removeprefix("register-v1-") for m in chosen] == wanted
+
+
+def test_backfill_says_which_sets_there_are() -> None:
+    with pytest.raises(ValueError, match=r"there are: ads \(pocket\), news-a \(pocket\)"):
+        choose_registered(REGISTERED, BackfillConfig.model_validate({"caption_sets": "new"}))
 
 
 def register(store: Store, name: str, **fields: str) -> Manifest:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from pydantic import ValidationError
@@ -14,6 +14,9 @@ from tokencompose_core.store.keys import files_digest, is_key, split_key
 from tokencompose_core.store.map_in_threads import map_in_threads
 from tokencompose_core.store.object_stores import list_files
 from tokencompose_core.store.store_error import explain_failures
+
+LONGEST_UPLOAD = timedelta(days=1)
+"""An object store shows the files of an output while they are uploaded, the manifest last."""
 
 _THREADS = 16
 

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
-from tokencompose_core.store.survey import Condition, Entry
-
-# A writer on an object store may be in the middle of an entry.
-_LEAST_AGE_OF_BROKEN = timedelta(days=1)
+from tokencompose_core.store.survey import LONGEST_UPLOAD, Condition, Entry
 
 
 class Why(StrEnum):
@@ -92,7 +89,7 @@ def choose(
     for key in with_inputs(entries, why):
         why.setdefault(key, Why.NEEDED)
     for key, entry in entries.items():
-        is_old = used[key] < now - _LEAST_AGE_OF_BROKEN
+        is_old = used[key] < now - LONGEST_UPLOAD
         if entry.condition is not Condition.WHOLE and is_old and why.get(key) is not Why.PINNED:
             why[key] = Why.BROKEN
         why.setdefault(key, Why.UNREFERENCED)
