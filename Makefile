@@ -62,7 +62,7 @@ bench-own-object: $(READY)  ## Whether nouns look at their own objects, with the
 bench-words: $(READY)  ## Which words of a caption the same models draw from
 	@$(BIN)/python benchmarks/words.py
 
-bench-context-free: $(READY)  ## Whether grounding moves MultiGen where only nouns know their objects (about two hours)
+bench-context-free: $(READY)  ## Whether grounding moves MultiGen where only nouns know their objects (about an hour)
 	@$(BIN)/python benchmarks/context_free.py
 
 bench-assignments: $(READY)  ## How well phrases get their masks, by the way boxes are assigned

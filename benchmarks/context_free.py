@@ -19,7 +19,7 @@ Written down before the first of its figures was seen:
 
 If 1 holds and 3 does not, it is not the text encoder that keeps grounding from mending images here.
 
-The base model is trained once (about an hour on two cores), resumes after a stop, and is kept in
+The base model is trained once (half an hour on two cores), resumes after a stop, and is kept in
 the folder `--model`; all else is kept in the store.
 """
 
