@@ -10,7 +10,7 @@ READY := .venv/.ready
 	bench-curate bench-curate-gpu bench-backends bench-scale bench-evaluate bench-evaluate-gpu \
 	bench-records bench-crashes bench-operate deploy lock format clean
 
-setup: $(READY)  ## Make the environment .venv from the lock file: 6 GB, once
+setup: $(READY)  ## Make the environment .venv from the lock file: 7 GB, once
 
 demo: $(READY)  ## Run the whole pipeline on the pocket world
 	@$(BIN)/python -m flows reproduce --profile pocket
