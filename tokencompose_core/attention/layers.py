@@ -22,7 +22,7 @@ def cross_attention_layers(
         latent_side: Side of the latents, from which the resolutions follow.
 
     Raises:
-        ValueError: If one of the wanted has no layer.
+        ValueError: If one of the wanted has no layer, or nothing is wanted.
     """
     keys = {name: layer_key(unet, name, latent_side) for name in _all_layers(unet)}
     places = get_args(Place)
@@ -44,6 +44,9 @@ def layer_key(unet: UNet2DConditionModel, name: str, latent_side: int) -> str:
     """Place and resolution of a layer, for instance `up_16`.
 
     Blocks of the encoder halve the latents from the second on; blocks of the decoder undo it.
+
+    Raises:
+        ValueError: If the layer is in none of these.
     """
     parts = name.split(".")
     deepest = len(unet.config.block_out_channels) - 1

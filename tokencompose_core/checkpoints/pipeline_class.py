@@ -121,6 +121,9 @@ def check_pndm(model: str | Path, scheduler: Mapping[str, Any]) -> None:
     Args:
         model: Folder or hub name, for the message.
         scheduler: Config of the model's sampler.
+
+    Raises:
+        ValueError: If it has such a schedule.
     """
     if scheduler.get("rescale_betas_zero_snr"):
         raise ValueError(

@@ -51,7 +51,7 @@ def detect_categories(
     batch_size: int,
     precision: Precision = "float32",
 ) -> Generator[list[Detection]]:
-    """Boxes with a score above `LOWEST_SCORE`, best first.
+    """Boxes that fit any of the vocabulary with a score above `LOWEST_SCORE`, best first.
 
     As in MultiGen's and VISOR's releases every category is a text query, and a box belongs to its
     best query alone, of those of its image. The vision tower sees an image once, the text tower a

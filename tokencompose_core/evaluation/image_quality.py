@@ -44,7 +44,7 @@ def check_num_images(num_images: int, dimension: int, *, allow_few_images: bool)
     that its users take as the least.
 
     Raises:
-        ValueError: If there are none, or fewer and they are not allowed.
+        ValueError: If there are fewer than two, or fewer than that and they are not allowed.
     """
     if num_images < 2 or (num_images < dimension and not allow_few_images):
         raise ValueError(

@@ -29,6 +29,9 @@ def paper_losses(maps: Maps, tokens: PhraseTokens, grids: Grids) -> dict[str, Te
         maps: Captured columns of each layer, by its name.
         tokens: The supervised tokens of the batch.
         grids: For every side of a map the masks of the batch's phrases.
+
+    Returns:
+        `token` and `pixel`, scalars without the weights of Eq. 7.
     """
     token, pixel = [], []
     for captured in maps.values():

@@ -37,7 +37,7 @@ def write_shard(folder: Path, samples: Sequence[GroundedCaption], images_dir: Pa
         images_dir: Root of the image paths.
 
     Raises:
-        ValueError: If an image is not the one that was selected.
+        ValueError: If an image is not the one that was selected, or cannot be decoded.
     """
     index = []
     with webdataset.TarWriter(str(folder / SHARD_NAME), encoder=False, mtime=0.0) as writer:

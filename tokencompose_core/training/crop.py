@@ -72,7 +72,8 @@ def reduce_mask(
             released code of TokenCompose with the torchvision it pins; small objects vanish at
             8 x 8. `antialiased`: the same with antialiasing, as that code behaves with today's
             torchvision; masks swell. `coverage`: as many cells as the mask's area fills, at least
-            one, and those that it covers most; nothing vanishes and the area stays.
+            one of a mask that is not empty, and those that it covers most; nothing vanishes and the
+            area stays.
 
     Raises:
         ValueError: If the reduction is none of these.

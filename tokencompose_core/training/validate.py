@@ -44,6 +44,10 @@ def validate_unet(
     Returns:
         `denoising` and the terms of the objective, means over samples and timesteps, and `inside`,
         the mean over samples with phrases, if there are any.
+
+    Raises:
+        FloatingPointError: If the denoising loss is not finite.
+        ValueError: If the UNet lacks a layer.
     """
     sums: dict[str, float] = defaultdict(float)
     generator = torch.Generator().manual_seed(seed)
