@@ -173,6 +173,14 @@ def test_objective_with_another_term_trains_with_its_weight(tmp_path, encoded):
     assert Image.open(tmp_path / "losses.png").size == (720, 208)
 
 
+def test_term_with_the_name_of_another_figure_is_refused(tmp_path, encoded):
+    def seen(maps, tokens, grids):
+        return {"inside": torch.stack([columns.mean() for columns in maps.values()]).mean()}
+
+    with pytest.raises(ValueError, match=r"terms called \['inside'\]"):
+        train(encoded, tmp_path, objective=seen)
+
+
 def test_weight_of_a_term_that_the_objective_lacks_is_refused(tmp_path, encoded):
     settings = replace(SETTINGS, weights={"token": 1.0, "overlap": 0.5})
     with pytest.raises(
