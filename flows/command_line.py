@@ -106,8 +106,12 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         required=True,
         help="the files of all processes, or the folder with them",
     )
-    released.add_argument("--num-images-per-prompt", type=int, default=10)
-    released.add_argument("--threshold", type=float, default=0.1, help="a score counts if above")
+    released.add_argument(
+        "--num-images-per-prompt", type=int, default=10, help="rounds; 10, as released"
+    )
+    released.add_argument(
+        "--threshold", type=float, default=0.1, help="a score counts if above; 0.1, as released"
+    )
     # Without a command people want to know which there are.
     options = parser.parse_args((sys.argv[1:] if arguments is None else arguments) or ["--help"])
     if options.command == "compare" and len(options.models) not in (0, 2):

@@ -133,8 +133,9 @@ def base_model(config: FinetuneConfig) -> ModelUnderTest:
 
 
 def denoising_alone(config: FinetuneConfig) -> FinetuneConfig:
-    """The same training without token and pixel loss."""
-    objective = config.objective.model_copy(update={"token_weight": 0.0, "pixel_weight": 0.0})
+    """The same training without any term of the objective."""
+    objective = config.objective
+    objective = objective.model_copy(update={f"{name}_weight": 0.0 for name in objective.weights})
     return config.model_copy(update={"objective": objective})
 
 

@@ -40,6 +40,15 @@ _OUTSIDE_KEY = {
 }
 
 
+def deciding_settings(config: FinetuneConfig) -> dict[str, Any]:
+    """What is in the key.
+
+    A field with a default stands there only where it differs from it, so that one which is added
+    later, as the weight of another term, leaves the models there that were made before it.
+    """
+    return config.model_dump(exclude=_OUTSIDE_KEY, exclude_defaults=True)
+
+
 class FinetuneSpec(Spec):
     """Encoded shards to train on, and how."""
 
@@ -56,7 +65,7 @@ class FinetuneSpec(Spec):
         return {
             "encoded": [shard.digest for shard in self.encoded],
             "model": identity(self.config.base_model, self.config.base_revision),
-            "settings": self.config.model_dump(exclude=_OUTSIDE_KEY),
+            "settings": deciding_settings(self.config),
         }
 
     @property
@@ -116,9 +125,9 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
             base_model=Path(config.base_model).name
             if Path(config.base_model).is_dir()
             else config.base_model,
-            is_grounded=config.objective.is_grounded,
+            terms=config.objective.trained_terms,
             # The card is part of the model's digest: what is outside the key stays outside of it.
-            settings=config.model_dump(exclude=_OUTSIDE_KEY),
+            settings=deciding_settings(config),
             data_digests=[shard.digest for shard in spec.encoded],
             measured=measured,
             versions={name: package_version(name) for name in _TRAINING_PACKAGES},

@@ -1,9 +1,9 @@
 """The two models of the stage `mask`: which ones its settings mean, and how they are loaded."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from data_schemas.configs.curate_config import CurateConfig
-from data_schemas.configs.mask_config import MaskConfig
+from data_schemas.configs.mask_config import DetectorBackend, MaskConfig, SegmenterBackend
 from tasks.devices import resolve_device
 from tasks.kept_models import keep_last
 from tasks.stage import PLANNER
@@ -17,6 +17,9 @@ from tokencompose_core.checkpoints.locate import (
     require_unless_hub,
 )
 
+if TYPE_CHECKING:
+    from tokencompose_core.masking.protocols import Detector, Segmenter
+
 # As in segment-anything-hq's registry, whose import takes seconds.
 SAM_HQ_TYPES = ("vit_h", "vit_l", "vit_b", "vit_tiny")
 
@@ -27,17 +30,14 @@ def model_parts(settings: MaskConfig) -> dict[str, str]:
         "detector": identity(settings.detector_checkpoint, settings.detector_revision),
         "segmenter": identity(settings.segmenter_checkpoint, settings.segmenter_revision),
     }
-    match settings.detector_backend:
-        case "groundingdino":
-            parts["detector_config"] = identity(settings.detector_config)
-            parts["text_encoder"] = identity(settings.text_encoder)
-        case "transformers":
-            parts["detector_backend"] = settings.detector_backend
-    match settings.segmenter_backend:
-        case "segment_anything_hq":
-            parts["segmenter_config"] = identity(settings.segmenter_config)
-        case "transformers":
-            parts["segmenter_backend"] = settings.segmenter_backend
+    # Those of the authors' packages have always been in keys without their names.
+    if settings.detector_backend != "groundingdino":
+        parts["detector_backend"] = settings.detector_backend
+    if settings.segmenter_backend != "segment_anything_hq":
+        parts["segmenter_backend"] = settings.segmenter_backend
+    for field in ("detector_config", "text_encoder", "segmenter_config"):
+        if name := getattr(settings, field):
+            parts[field] = identity(name)
     return parts
 
 
@@ -62,13 +62,13 @@ def check_mask_models(config: CurateConfig) -> None:
         if encoder is not None:
             with naming_field("mask.text_encoder", settings.text_encoder):
                 check_weights(encoder, "transformers")
-    else:
+    elif settings.detector_backend == "transformers":
         _check_transformers(settings, "detector", "grounding-dino")
     if settings.segmenter_backend == "segment_anything_hq":
         _require_file("segmenter_checkpoint", settings.segmenter_checkpoint)
         if settings.segmenter_config not in SAM_HQ_TYPES:
             _require_file("segmenter_config", settings.segmenter_config)
-    else:
+    elif settings.segmenter_backend == "transformers":
         _check_transformers(settings, "segmenter", "sam_hq")
     # A plan may be made on a machine that could not compute it.
     if settings.precision != "float32" and PLANNER.get() is None:
@@ -104,7 +104,7 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
         check_weights(local_or_hub(name), "transformers")
 
 
-def load_detector(settings: MaskConfig, device: str) -> Any:
+def load_detector(settings: MaskConfig, device: str) -> "Detector":
     """Load Grounding DINO from the package that the settings name, if it is not loaded yet."""
     return _load_detector(
         settings.detector_backend,
@@ -121,14 +121,14 @@ def load_detector(settings: MaskConfig, device: str) -> Any:
 # a model which has changed is loaded again.
 @keep_last
 def _load_detector(
-    backend: str,
+    backend: DetectorBackend,
     config: str,
     checkpoint: str,
     revision: str,
     text_encoder: str,
     device: str,
     contents: tuple[str, ...],
-) -> Any:
+) -> "Detector":
     match backend:
         case "groundingdino":
             from tokencompose_core.masking.grounding_dino import load_grounding_dino
@@ -151,7 +151,7 @@ def _load_detector(
             )
 
 
-def load_segmenter(settings: MaskConfig, device: str) -> Any:
+def load_segmenter(settings: MaskConfig, device: str) -> "Segmenter":
     """Load SAM-HQ from the package that the settings name, if it is not loaded yet."""
     return _load_segmenter(
         settings.segmenter_backend,
@@ -165,13 +165,13 @@ def load_segmenter(settings: MaskConfig, device: str) -> Any:
 
 @keep_last
 def _load_segmenter(
-    backend: str,
+    backend: SegmenterBackend,
     config: str,
     checkpoint: str,
     revision: str,
     device: str,
     contents: tuple[str, ...],
-) -> Any:
+) -> "Segmenter":
     match backend:
         case "segment_anything_hq":
             from tokencompose_core.masking.sam_hq import load_sam_hq

@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict
 
 from data_schemas.configs.curate_config import (
     CocoCaptionsSource,
+    CsvSource,
     CurateConfig,
     ImageFolderSource,
     ImageLimits,
+    JsonSource,
     OwnSource,
+    ParquetSource,
     PocketSource,
     VsrCocoSource,
+    WebdatasetSource,
 )
 from data_schemas.configs.quality_config import QualityConfig
 from data_schemas.manifest import Manifest
@@ -121,8 +125,11 @@ def check_source(settings: PocketSource | VsrCocoSource | OwnSource, field: str)
             needed = [*settings.captions_paths, settings.images_dir]
         case ImageFolderSource():
             needed = [str(Path(settings.images_dir) / METADATA_NAME)]
-        case _:  # images of tars, of Parquet and behind URLs are copied to a folder that is made
+        # Images of tars, of Parquet and behind URLs are copied to a folder that is made.
+        case JsonSource() | CsvSource() | ParquetSource() | WebdatasetSource():
             needed = settings.paths
+        case _:  # of a kind that looks for its files itself
+            needed = [settings.images_dir]
     for name in needed:
         if not Path(name).exists():
             raise FileNotFoundError(f"{field} needs {name}, which is not there")

@@ -56,7 +56,7 @@ def show_deviation(results: Iterable[AnyResult]) -> bool:
 
 def label_width(labels: Iterable[str]) -> int:
     """Width of a terminal's column of models, as wide as the longest label."""
-    return max(_LABEL_WIDTH, *map(len, labels))
+    return max([_LABEL_WIDTH, *map(len, labels)])
 
 
 def table_lines(

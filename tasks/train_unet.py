@@ -171,7 +171,7 @@ def _train(job: TrainingJob, on_step: OnStep, *, trackers: list[str]) -> Trained
         pipeline.unet,
         noise_scheduler,
         samples,
-        choose_objective(config.objective.variant),
+        choose_objective(config.objective),
         _settings(config),
         accelerator=accelerator,
         checkpoint_dir=job.work_dir,
@@ -214,7 +214,7 @@ def _validate(
             pipeline.unet,
             noise_scheduler,
             held_out,
-            choose_objective(config.objective.variant),
+            choose_objective(config.objective),
             layers=config.objective.layers,
         )
     tokenizer = pipeline.tokenizer

@@ -120,7 +120,7 @@ class _OwnSource(Settings):
     image_limits: ImageLimits = ImageLimits()
 
 
-class _TableSource(_OwnSource):
+class TableSource(_OwnSource):
     """Rows with an image and captions; rows of one image are joined."""
 
     id_column: Annotated[
@@ -156,7 +156,7 @@ class CocoCaptionsSource(_OwnSource):
     ]
 
 
-class JsonSource(_TableSource):
+class JsonSource(TableSource):
     """JSON: a list of objects, or an object a line."""
 
     kind: Literal["json"]
@@ -166,7 +166,7 @@ class JsonSource(_TableSource):
     caption_column: CaptionColumn = "caption"
 
 
-class CsvSource(_TableSource):
+class CsvSource(TableSource):
     """CSV files with a line of column names."""
 
     kind: Literal["csv"]
@@ -179,7 +179,7 @@ class CsvSource(_TableSource):
     ] = ","
 
 
-class ParquetSource(_TableSource):
+class ParquetSource(TableSource):
     """Parquet files; captions are text or lists of texts, images paths, URLs or bytes."""
 
     kind: Literal["parquet"]
@@ -189,7 +189,7 @@ class ParquetSource(_TableSource):
     caption_column: CaptionColumn
 
 
-class ImageFolderSource(_TableSource):
+class ImageFolderSource(TableSource):
     """A folder of images with `metadata.jsonl`, as Hugging Face's `imagefolder` reads it."""
 
     kind: Literal["image_folder"]

@@ -41,9 +41,9 @@ class ObjectiveConfig(Settings):
         }
 
     @property
-    def is_grounded(self) -> bool:
-        """Whether any term trains the network, and is not only measured."""
-        return any(weight > 0 for weight in self.weights.values())
+    def trained_terms(self) -> list[str]:
+        """The terms that train the network, and are not only measured."""
+        return [name for name, weight in self.weights.items() if weight > 0]
 
 
 class ValidationPrompt(Settings):

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from data_schemas.configs.flow_config import Count, Settings, Share
 
+DetectorBackend = Literal["groundingdino", "transformers"]
+SegmenterBackend = Literal["segment_anything_hq", "transformers"]
 _WEIGHTS = (".pth", ".pt", ".bin", ".safetensors")
 
 
@@ -17,7 +19,7 @@ class MaskConfig(Settings):
     """
 
     detector_backend: Annotated[
-        Literal["groundingdino", "transformers"],
+        DetectorBackend,
         Field(description="Package of Grounding DINO: groundingdino-py or transformers."),
     ]
     detector_config: Annotated[
@@ -53,7 +55,7 @@ class MaskConfig(Settings):
     ]
     long_side: Annotated[Count, Field(description="Most pixels of its long side there.")]
     segmenter_backend: Annotated[
-        Literal["segment_anything_hq", "transformers"],
+        SegmenterBackend,
         Field(description="Package of SAM-HQ: segment-anything-hq or transformers."),
     ]
     segmenter_config: Annotated[
@@ -84,15 +86,15 @@ class MaskConfig(Settings):
 
     @model_validator(mode="after")
     def _check_backends(self) -> Self:
-        self._check_backend("detector", ["detector_config", "text_encoder"])
-        self._check_backend("segmenter", ["segmenter_config"])
+        self._check_backend("detector", "groundingdino", ["detector_config", "text_encoder"])
+        self._check_backend("segmenter", "segment_anything_hq", ["segmenter_config"])
         return self
 
-    def _check_backend(self, part: str, beside: list[str]) -> None:
+    def _check_backend(self, part: str, authors: str, beside: list[str]) -> None:
         backend, checkpoint = getattr(self, f"{part}_backend"), getattr(self, f"{part}_checkpoint")
         if not checkpoint:
             raise ValueError(f"{part}_checkpoint is empty")
-        if backend != "transformers":
+        if backend == authors:
             empty = [name for name in beside if not getattr(self, name)]
             if empty:
                 raise ValueError(f"{part}_backend {backend!r} needs {' and '.join(empty)}")
@@ -101,6 +103,7 @@ class MaskConfig(Settings):
                     f"{part}_revision is for {part}_backend 'transformers' alone; {backend!r} reads"
                     " a file, so leave it empty"
                 )
+        if backend != "transformers":
             return
         filled = [name for name in beside if getattr(self, name)]
         if filled:

@@ -109,6 +109,12 @@ def test_columns_stand_below_each_other_whatever_models_are_called(capsys):
         assert base.removeprefix("base").lstrip() == other.removeprefix(long).lstrip()
 
 
+def test_an_evaluation_of_prompts_alone_ends_with_its_page(capsys):
+    """As the profile `pocket` asks for: MultiGen, and none of what `evaluation_of` makes."""
+    print_evaluation(Evaluation(report_path="/store/findings/report.html"), None)
+    assert "report    /store/findings/report.html" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("text", "follows"), [('base = "paper"', True), ("[curate]", False)])
 def test_who_registers_captions_hears_whether_something_follows(text, follows, tmp_path, capsys):
     path = tmp_path / "mine.toml"

@@ -37,7 +37,7 @@ from tokencompose_core.masking.transformers_grounding_dino import (
     load_transformers_grounding_dino,
 )
 from tokencompose_core.masking.transformers_sam_hq import load_transformers_sam_hq
-from tokencompose_core.objectives.choose_objective import choose_objective
+from tokencompose_core.objectives.tokencompose import paper_losses, released_losses
 from tokencompose_core.pocket.floors.held_out import draw_held_out
 from tokencompose_core.training.encode_shard import encode_samples, map_sides
 from tokencompose_core.training.step import batch_maker, draw, forward_losses
@@ -88,9 +88,9 @@ def test_what_is_left_behind_is_noticed(device):
         layer.weight.detach().numpy()
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("objective", [paper_losses, released_losses])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_of_training(kind, variant, device):
+def test_a_step_of_training(kind, objective, device):
     def losses_and_gradients(device: str) -> tuple[dict[str, float], list[Tensor]]:
         pipeline = make_pipeline(kind, device)
         samples, _ = encode_samples(
@@ -112,13 +112,11 @@ def test_a_step_of_training(kind, variant, device):
                 make_batch(samples.keys[:3], [False, True, False]),
                 draw(samples, noise_scheduler, 3, seed=1),
                 attention,
-                choose_objective(variant),
+                objective,
                 snr_gamma=5.0,
             )
             (terms["denoising"] + terms["token"] + terms["pixel"]).backward()
-        held_out = validate_unet(
-            unet, noise_scheduler, samples, choose_objective(variant), layers=("mid", "up")
-        )
+        held_out = validate_unet(unet, noise_scheduler, samples, objective, layers=("mid", "up"))
         gradients = [p.grad.cpu() for p in unet.parameters() if p.grad is not None]
         return {name: float(value.detach()) for name, value in terms.items()} | held_out, gradients
 

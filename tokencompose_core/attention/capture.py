@@ -110,13 +110,17 @@ def capture_attention(
         Maps of the latest forward pass.
 
     Raises:
-        KeyError: If a layer is not in the network.
+        KeyError: If a layer is no cross-attention of the network.
         ValueError: If a layer's projections are fused.
     """
-    modules = dict(unet.named_modules())
+    modules = {
+        name: module
+        for name, module in unet.named_modules()
+        if isinstance(module, Attention) and module.is_cross_attention
+    }
     unknown = [name for name in layers if name not in modules]
     if unknown:
-        raise KeyError(f"the UNet has no layers {unknown}; it has {sorted(unet.attn_processors)}")
+        raise KeyError(f"the UNet has no cross-attention {unknown}; it has {sorted(modules)}")
     fused = [name for name in layers if getattr(modules[name], "fused_projections", False)]
     if fused:
         raise ValueError(
@@ -135,8 +139,6 @@ def capture_attention(
         undo.enter_context(unet.register_forward_pre_hook(start, with_kwargs=True))
         undo.enter_context(unet.register_forward_hook(stop, always_call=True))
         for name, module in modules.items():
-            if not (isinstance(module, Attention) and module.is_cross_attention):
-                continue
             undo.callback(module.__dict__.update, _own(module, "forward"))
             forward = module.forward
             if name in layers:

@@ -60,8 +60,8 @@ def judge_images(
     missing, surplus = sorted(set(wanted) - set(seen)), sorted(set(seen) - set(wanted))
     if missing or surplus:
         raise ValueError(
-            f"the score needs one image of each prompt and round: {len(missing)} missing"
-            f" {missing[:5]}, {len(surplus)} too many {surplus[:5]}"
+            f"the score needs {num_rounds} images of each of {len(prompts)} prompts:"
+            f" {len(missing)} missing {missing[:5]}, {len(surplus)} too many {surplus[:5]}"
         )
     return [
         _judge(prompt, number, seen[prompt.prompt_id, number], threshold)

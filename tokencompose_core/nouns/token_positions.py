@@ -22,6 +22,9 @@ def token_positions(
         For every span its token positions in the encoded caption, special tokens counted; empty if
         the span lies wholly beyond the tokenizer's maximal length, and those that are read if it
         lies partly beyond it, see `cut_spans`.
+
+    Raises:
+        ValueError: If the tokenizer is a slow one, as that of a pipeline may be.
     """
     return _positions(tokenizer, caption, spans, is_limited=True)
 
@@ -69,6 +72,11 @@ def _positions(
     *,
     is_limited: bool,
 ) -> list[list[int]]:
+    if not tokenizer.is_fast:
+        raise ValueError(
+            "a fast tokenizer is needed, which knows the characters of its tokens, not a"
+            f" {type(tokenizer).__name__}; load it with CLIPTokenizerFast.from_pretrained"
+        )
     encoded = tokenizer(
         caption,
         truncation=is_limited,

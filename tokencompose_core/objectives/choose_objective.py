@@ -1,19 +1,13 @@
 """Which grounding terms a config asks for."""
 
-from typing import Literal
-
+from data_schemas.configs.finetune_config import ObjectiveConfig
 from tokencompose_core.objectives.tokencompose import Objective, paper_losses, released_losses
 
 
-def choose_objective(variant: Literal["paper", "released"]) -> Objective:
-    """The grounding terms of a config's objective.
-
-    Raises:
-        ValueError: If there is no such variant.
-    """
-    match variant:
+def choose_objective(config: ObjectiveConfig) -> Objective:
+    """The grounding terms of a config's objective."""
+    match config.variant:
         case "paper":
             return paper_losses
         case "released":
             return released_losses
-    raise ValueError(f"variant {variant!r} is neither paper nor released")

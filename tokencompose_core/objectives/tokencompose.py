@@ -3,7 +3,8 @@
 An objective is a function from captured maps of a forward pass to named terms, here `token` and
 `pixel`. Another is such a function, a name in `ObjectiveConfig.variant`, and a case in
 `choose_objective`. A term of another name has its weight in a field `<name>_weight` of
-`ObjectiveConfig`; without one it is measured, and trains nothing.
+`ObjectiveConfig`, with 0 as its default; without one it is measured, and trains nothing.
+`docs/extending.md` has an example.
 """
 
 from collections import defaultdict

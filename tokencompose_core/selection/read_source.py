@@ -11,6 +11,7 @@ from data_schemas.configs.curate_config import (
     JsonSource,
     OwnSource,
     ParquetSource,
+    TableSource,
     WebdatasetSource,
 )
 from data_schemas.rejections import Rejection
@@ -48,41 +49,43 @@ def read_source(
 
 
 def _read_rows(source: OwnSource, images_dir: Path) -> Iterator[CaptionRow | Rejection]:
-    rows: Iterable[Iterable[CaptionRow | Rejection]]
     columns = _columns(source)
+    yield from chain.from_iterable(_open_files(source, images_dir, columns))
+    check_filtered(columns)
+
+
+def _open_files(
+    source: OwnSource, images_dir: Path, columns: Columns
+) -> Iterable[Iterable[CaptionRow | Rejection]]:
     match source:
         case CocoCaptionsSource():
             captions, rejected = read_coco_captions(_existing(source.captions_paths))
-            rows = [
-                (CaptionRow(name, name, tuple(own)) for name, own in captions.items()),
-                rejected,
-            ]
+            rows = (CaptionRow(name, name, tuple(own)) for name, own in captions.items())
+            return [rows, rejected]
         case JsonSource():
-            rows = (read_json(path, columns) for path in _existing(source.paths))
+            return (read_json(path, columns) for path in _existing(source.paths))
         case CsvSource():
-            rows = (
+            return (
                 read_csv(path, columns, delimiter=source.delimiter)
                 for path in _existing(source.paths)
             )
         case ParquetSource():
-            rows = (read_parquet(path, columns, images_dir) for path in _existing(source.paths))
+            return (read_parquet(path, columns, images_dir) for path in _existing(source.paths))
         case ImageFolderSource():
-            rows = [read_image_folder(images_dir, columns)]
+            return [read_image_folder(images_dir, columns)]
         case WebdatasetSource():
-            rows = (
+            return (
                 read_webdataset(
                     path, images_dir, source.caption_column, source.image_limits.max_bytes
                 )
                 for path in _existing(source.paths)
             )
-    yield from chain.from_iterable(rows)
-    check_filtered(columns)
 
 
 def _columns(source: OwnSource) -> Columns:
-    if isinstance(source, CocoCaptionsSource | WebdatasetSource):
-        return Columns("", "")  # they have none to choose from
-    return Columns(source.image_column, source.caption_column, source.id_column, source.filters)
+    if isinstance(source, TableSource):
+        return Columns(source.image_column, source.caption_column, source.id_column, source.filters)
+    return Columns("", "")  # it has none to choose from
 
 
 def _existing(paths: list[str]) -> list[Path]:

@@ -99,7 +99,7 @@ def select_samples(samples: EncodedSamples, keys: Collection[str]) -> EncodedSam
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode, whose tensors no pass with gradients takes
 def encode_samples(
     samples: Sequence[GroundedSample],
     pipeline: DiffusionPipeline,

@@ -68,8 +68,8 @@ def finetune_unet(
         FloatingPointError: If a loss or a gradient is not finite.
         DivergenceError: If the denoising loss rises too far. After both, the checkpoints left are
             from `noticed_after_steps` before, since later ones may be spoilt.
-        ValueError: If the checkpoints are of a run with other settings, the UNet lacks a layer, or
-            the processes cannot share a batch evenly.
+        ValueError: If the checkpoints are of a run with other settings, the UNet lacks a layer, the
+            processes cannot share a batch evenly, or the objective lacks a term that has a weight.
     """
     if settings.batch_size % accelerator.num_processes:
         raise ValueError(

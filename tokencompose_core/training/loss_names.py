@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 _BESIDES = {"step", "total", "grad_norm"}
+TAKEN = frozenset({"denoising", "inside", "grounded", *_BESIDES})
+"""Names of a step's figures that no term of an objective may have."""
 
 
 def loss_names(rows: Iterable[Mapping[str, float]]) -> list[str]:

@@ -1,7 +1,7 @@
 """What a fine-tuned model is made of, in the form that model hubs show."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def write_model_card(
     folder: Path,
     *,
     base_model: str,
-    is_grounded: bool,
+    terms: Collection[str],
     settings: Mapping[str, Any],
     data_digests: Sequence[str],
     measured: Mapping[str, float],
@@ -42,7 +42,7 @@ def write_model_card(
     Args:
         folder: Folder of the model.
         base_model: What training started from.
-        is_grounded: Whether the attention of nouns was trained, and not only the denoising.
+        terms: Of the objective, those that were trained on beside the denoising.
         settings: The whole config of the training, seed included.
         data_digests: Digests of the encoded shards that it was trained on.
         measured: Figures of the training.
@@ -52,14 +52,14 @@ def write_model_card(
         base_model=base_model,
         library_name="diffusers",
         pipeline_tag="text-to-image",
-        tags=["tokencompose", "stable-diffusion"] if is_grounded else ["stable-diffusion"],
+        tags=["tokencompose", "stable-diffusion"] if terms else ["stable-diffusion"],
     )
     lines = [
         "---",
         data.to_yaml(),
         "---",
         "",
-        *(_GROUNDED if is_grounded else _PLAIN),
+        *_describe(terms),
         "",
         _HOW_TO,
         "",
@@ -83,3 +83,16 @@ def write_model_card(
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), "utf-8")
+
+
+def _describe(terms: Collection[str]) -> tuple[str, ...]:
+    if not terms:
+        return _PLAIN
+    if {"token", "pixel"}.issuperset(terms):
+        return _GROUNDED
+    return (
+        "# Stable Diffusion, fine-tuned with losses on the attention of nouns",
+        "",
+        f"Beside the denoising loss it was trained on: {', '.join(terms)}; the settings below say"
+        " with which weights.",
+    )

@@ -140,6 +140,11 @@ class TrainingRun:
         for name, weight in settings.weights.items():
             if name in terms:
                 total = total + weight * terms[name]
+            elif weight:
+                raise ValueError(
+                    f"finetune.objective.{name}_weight is {weight:g}, but the objective"
+                    f" {settings.variant!r} has no term {name}; set it to 0"
+                )
         return {**terms, "total": total}
 
     def _apply_gradients(self, losses: Losses) -> float | None:

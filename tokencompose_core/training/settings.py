@@ -15,10 +15,10 @@ class FinetuneSettings:
     """What decides a fine-tuning; names and meanings are those of `FinetuneConfig`.
 
     Attributes:
-        weights: Of the objective's terms, by their names; one that the objective lacks has none.
+        weights: Of the objective's terms, by their names; 0 for one that the objective lacks.
     """
 
-    variant: Literal["paper", "released"]
+    variant: str
     weights: Mapping[str, float]
     layers: tuple[str, ...]
     snr_gamma: float

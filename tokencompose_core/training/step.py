@@ -22,6 +22,7 @@ from tokencompose_core.objectives.phrase_tokens import (
 from tokencompose_core.objectives.token_loss import inside_share
 from tokencompose_core.objectives.tokencompose import Grids, Maps, Objective
 from tokencompose_core.training.encode_shard import EncodedSamples
+from tokencompose_core.training.loss_names import TAKEN
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def forward_losses(
 
     Raises:
         FloatingPointError: If the denoising loss is not finite.
+        ValueError: If a term of the objective has the name of another figure.
     """
     device = batch.mean.device
     timesteps, normal = draws.timesteps.to(device), draws.normal.to(device)
@@ -174,9 +176,14 @@ def forward_losses(
     # Before the maps are read: a cross-entropy of NaN takes a whole CUDA context down.
     if not bool(torch.isfinite(denoising)):
         raise FloatingPointError(f"the denoising loss is {float(denoising.detach())}")
+    terms = objective(attention.maps, batch.tokens, batch.grids)
+    if taken := sorted(TAKEN.intersection(terms)):
+        raise ValueError(
+            f"the objective has terms called {taken}, as other figures of a step are; rename them"
+        )
     return {
         "denoising": denoising,
-        **objective(attention.maps, batch.tokens, batch.grids),
+        **terms,
         **inside_shares(attention.maps, batch.tokens, batch.grids),
     }
 

@@ -224,6 +224,14 @@ def test_unknown_layers_are_refused(unet):
         cross_attention_layers(unet, (), 8)
 
 
+def test_layers_that_are_no_cross_attention_are_refused_naming_those_that_are(unet):
+    names = cross_attention_layers(unet, ("down", "mid", "up"), 8)
+    own = names[0].replace("attn2", "attn1")
+    with pytest.raises(KeyError) as refusal, capture_attention(unet, [own]):
+        pass
+    assert str(sorted(names)) in str(refusal.value)
+
+
 def test_wrapped_forward_is_called_and_put_back(unet):
     (layer,) = cross_attention_layers(unet, ("mid",), 8)
     module = unet.get_submodule(layer)

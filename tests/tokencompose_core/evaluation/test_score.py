@@ -92,7 +92,10 @@ def test_nothing_but_blanked_images_is_refused():
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ({(0, 0): seen()}, r"1 missing \[\(1, 0\)\], 0 too many"),
+        (
+            {(0, 0): seen()},
+            r"needs 1 images of each of 2 prompts: 1 missing \[\(1, 0\)\], 0 too many",
+        ),
         (
             {(0, 0): seen(), (1, 0): seen(), (1, 1): seen()},
             r"0 missing \[\], 1 too many \[\(1, 1\)\]",

@@ -3,7 +3,7 @@ import re
 import unicodedata
 
 import pytest
-from transformers import CLIPTokenizerFast
+from transformers import CLIPTokenizer, CLIPTokenizerFast
 
 from tests.conftest import MODELS
 from tokencompose_core.nouns.tagger import find_noun_phrases, join_nouns, load_tagger
@@ -100,6 +100,12 @@ def test_positions_are_those_of_the_words_own_tokens(tokenizer):
         ["surf", "board</w>"],
     ]
     assert found[0] != found[2]
+
+
+def test_slow_tokenizer_is_refused_with_the_fast_one():
+    slow = CLIPTokenizer.from_pretrained(MODELS / "stable_diffusion/tokenizer")
+    with pytest.raises(ValueError, match=r"not a CLIPTokenizer; .* CLIPTokenizerFast"):
+        token_positions(slow, "A cat sits.", [(2, 5)])
 
 
 def test_phrase_beyond_the_limit_has_no_position(tokenizer):

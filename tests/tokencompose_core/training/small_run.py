@@ -5,7 +5,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from PIL import Image
 
-from tokencompose_core.objectives.choose_objective import choose_objective
+from tokencompose_core.objectives.tokencompose import paper_losses
 from tokencompose_core.shards.read_shard import GroundedSample
 from tokencompose_core.training.checkpoint import agree_on_start
 from tokencompose_core.training.encode_shard import encode_samples, map_sides
@@ -94,7 +94,7 @@ def train(encoded, tmp_path, settings=SETTINGS, unet=None, objective=None, devic
         unet,
         DDPMScheduler(),
         encoded,
-        objective or choose_objective(settings.variant),
+        objective or paper_losses,
         settings,
         accelerator=accelerator,
         checkpoint_dir=tmp_path / "run",

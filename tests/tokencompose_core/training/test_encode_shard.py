@@ -38,6 +38,12 @@ def test_encoding_keeps_what_the_frozen_parts_compute(frozen_parts, encoded):
     assert encoded.grids[4].shape == (10, 4, 4)
 
 
+def test_what_is_encoded_may_go_through_a_network_that_learns(encoded):
+    weight = torch.ones(1, requires_grad=True)
+    (encoded.latents_mean * weight).sum().backward()
+    assert torch.allclose(weight.grad, encoded.latents_mean.sum())
+
+
 def test_encoded_samples_survive_the_disk(tmp_path, encoded):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

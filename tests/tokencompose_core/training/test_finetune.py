@@ -9,7 +9,7 @@ from PIL import Image
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
-from tokencompose_core.objectives.tokencompose import paper_losses
+from tokencompose_core.objectives.tokencompose import paper_losses, released_losses
 from tokencompose_core.reports.charts import draw_losses
 from tokencompose_core.training.loss_names import loss_names
 from tokencompose_core.training.order import batch_order
@@ -149,7 +149,7 @@ def test_released_variant_trains_with_its_own_losses(tmp_path, encoded):
     (tmp_path / "b").mkdir()
     one = replace(SETTINGS, num_steps=1)
     _, paper = train(encoded, tmp_path / "a", one)
-    _, released = train(encoded, tmp_path / "b", replace(one, variant="released"))
+    _, released = train(encoded, tmp_path / "b", one, objective=released_losses)
     assert released[0]["denoising"] == paper[0]["denoising"]
     # Two decoder layers of each size: the released pixel loss averages them, the paper's adds them.
     assert released[0]["pixel"] < 0.8 * paper[0]["pixel"]
@@ -171,6 +171,22 @@ def test_objective_with_another_term_trains_with_its_weight(tmp_path, encoded):
     draw_losses(history, loss_names(history), tmp_path / "losses.png")
     # Three panels, where TokenCompose has four.
     assert Image.open(tmp_path / "losses.png").size == (720, 208)
+
+
+def test_term_with_the_name_of_another_figure_is_refused(tmp_path, encoded):
+    def seen(maps, tokens, grids):
+        return {"inside": torch.stack([columns.mean() for columns in maps.values()]).mean()}
+
+    with pytest.raises(ValueError, match=r"terms called \['inside'\]"):
+        train(encoded, tmp_path, objective=seen)
+
+
+def test_weight_of_a_term_that_the_objective_lacks_is_refused(tmp_path, encoded):
+    settings = replace(SETTINGS, weights={"token": 1.0, "overlap": 0.5})
+    with pytest.raises(
+        ValueError, match=r"overlap_weight is 0\.5, but the objective 'paper' has no"
+    ):
+        train(encoded, tmp_path, settings)
 
 
 def test_layers_that_the_unet_lacks_are_refused(tmp_path, encoded):
