@@ -16,7 +16,7 @@ from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.evaluation_records import ScoredImage
 from data_schemas.manifest import Manifest
 from data_schemas.results import MultiGenResult
-from tasks.ablation_tables import NOTES, Table, difference_table, score_table
+from tasks.ablation_tables import HELD_OUT, NOTES, Table, difference_table, score_table
 from tasks.benchmarks import list_compositions
 from tasks.cards import close_stage
 from tasks.describe_evaluation import describe_benchmark, describe_sampling
@@ -67,7 +67,7 @@ class AblationSpec(Spec):
     """All variants of some studies on one set of prompts."""
 
     stage: ClassVar[str] = "ablation"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     title_text: str
     foot: str
@@ -223,7 +223,7 @@ def _held_out(store: Store, variant: VariantResult, when: str) -> dict[str, floa
     found = [manifest.facts for manifest in manifests if manifest is not None]
     return {
         name: fmean(float(facts[f"{name} (held out, {when})"]) for facts in found)
-        for name in ("inside", "denoising")
+        for name in HELD_OUT
         if found and all(f"{name} (held out, {when})" in facts for facts in found)
     }
 

@@ -134,12 +134,9 @@ def finetune_on_shards(spec: FinetuneSpec) -> Manifest | State:
         )
         (folder / LOSSES_NAME).write_text(json.dumps(trained.history, allow_nan=False), "utf-8")
         validations = trained.validations
-        draw_losses(
-            trained.history,
-            loss_names(trained.history),
-            folder / "losses.png",
-            {v.step: v.held_out for v in validations},
-        )
+        held_out = {v.step: v.held_out for v in validations}
+        names = loss_names([*trained.history, *held_out.values()])
+        draw_losses(trained.history, names, folder / "losses.png", held_out)
         prompts = config.validation_prompts
         if prompts:
             steps, images = [v.step for v in validations], [v.images for v in validations]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from data_schemas.evaluation_records import SCORED_SCHEMA, ScoredImage
+from tasks.ablation_tables import HELD_OUT
 from tasks.compare_variants import TABLES_NAME, AblationSpec, VariantResult, compare_scores
 from tasks.score_images import IMAGES_TABLE_NAME
 from tasks.stage import Input, open_store
@@ -33,12 +34,12 @@ def score() -> Input:
     return Input.of(open_store().publish("score-v1-x", "score", write))
 
 
-def training(key: str, before: float, after: float) -> Input:
+def training(key: str, before: float, after: float, names: tuple[str, ...] = HELD_OUT) -> Input:
     def write(folder: Path) -> dict[str, Any]:
         (folder / "model.txt").write_text(key)
         facts = {
             f"{name} (held out, {when})": value
-            for name in ("inside", "denoising")
+            for name in names
             for when, value in (("before", before), ("after", after))
         }
         return {"facts": facts}
@@ -56,7 +57,11 @@ def test_a_frozen_variant_is_measured_as_the_one_that_others_are_held_to(
     trained = {
         "frozen": [],
         "all layers": [training("a1", 0.1, 0.2), training("a2", 0.2, 0.4)],
-        "middle": [training("m1", 0.4, 0.6), training("m2", 0.6, 0.8)],
+        # Of a version that did not measure all.
+        "middle": [
+            training("m1", 0.4, 0.6, ("inside", "denoising")),
+            training("m2", 0.6, 0.8, ("inside", "denoising")),
+        ],
     }
     spec = AblationSpec(
         title_text="",
@@ -79,3 +84,6 @@ def test_a_frozen_variant_is_measured_as_the_one_that_others_are_held_to(
     (columns, *rows), _ = json.loads(path.read_text())["layers"]
     inside = {row[0]: row[columns.index("inside")] for row in rows}
     assert inside == {"frozen": before, "all layers": "0.3000", "middle": "0.7000"}
+    preference = {row[0]: row[columns.index("preference")] for row in rows}
+    frozen = "" if reference == "middle" else before
+    assert preference == {"frozen": frozen, "all layers": "0.3000", "middle": ""}

@@ -9,7 +9,10 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-_TITLES = {"inside": "share of attention inside masks"}
+_TITLES = {
+    "inside": "share of attention inside masks",
+    "preference": "attention to own object, not others",
+}
 
 
 def draw_losses(

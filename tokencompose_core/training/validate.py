@@ -2,12 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from statistics import fmean
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
 
 from tokencompose_core.attention.capture import capture_attention
 from tokencompose_core.attention.layers import cross_attention_layers
+from tokencompose_core.objectives.own_object import measure_own_object
+from tokencompose_core.objectives.phrase_tokens import token_maps
 from tokencompose_core.objectives.tokencompose import Objective
 from tokencompose_core.training.encode_shard import EncodedSamples
 from tokencompose_core.training.step import Draws, batch_maker, forward_losses, mean_losses
@@ -42,14 +45,16 @@ def validate_unet(
         seed: Seed of the noise.
 
     Returns:
-        `denoising` and the terms of the objective, means over samples and timesteps, and `inside`,
-        the mean over samples with phrases, if there are any.
+        `denoising` and the terms of the objective, means over samples and timesteps; `inside`, the
+        mean over samples with phrases, if there are any; and `preference` of `measure_own_object`,
+        the mean over tokens, layers and timesteps, if any sample has several objects.
 
     Raises:
         FloatingPointError: If the denoising loss is not finite.
         ValueError: If the UNet lacks a layer.
     """
     sums: dict[str, float] = defaultdict(float)
+    preferences: list[float] = []
     generator = torch.Generator().manual_seed(seed)
     draws = torch.randn((2, *samples.latents_mean.shape), generator=generator)
     make_batch = batch_maker(samples, unet.device)
@@ -77,7 +82,14 @@ def validate_unet(
                     )
                     for name, value in losses.items():
                         sums[name] += float(value) * len(keys)
+                    for captured in attention.maps.values():
+                        maps = token_maps(captured, batch.tokens).mean(dim=1)
+                        grids = batch.grids[captured.shape[2]]
+                        preferences += measure_own_object(
+                            maps, grids, batch.tokens
+                        ).preference.tolist()
     finally:
         unet.train(training)
     count = len(samples.keys) * len(timesteps)
-    return mean_losses({name: value / count for name, value in sums.items()})
+    means = mean_losses({name: value / count for name, value in sums.items()})
+    return {**means, "preference": fmean(preferences)} if preferences else means
