@@ -19,6 +19,8 @@ from tokencompose_core.checkpoints.locate import (
 
 # As in segment-anything-hq's registry, whose import takes seconds.
 SAM_HQ_TYPES = ("vit_h", "vit_l", "vit_b", "vit_tiny")
+# The one name of a BERT that groundingdino-py knows; what has another is a folder.
+_HUB_BERT = "bert-base-uncased"
 
 
 def model_parts(settings: MaskConfig) -> dict[str, str]:
@@ -54,9 +56,14 @@ def check_mask_models(config: CurateConfig) -> None:
     if settings.detector_backend == "groundingdino":
         _require_file("detector_config", settings.detector_config)
         _require_file("detector_checkpoint", settings.detector_checkpoint)
+        encoder = require_unless_hub(settings.text_encoder, "config.json")
+        if encoder is None and settings.text_encoder != _HUB_BERT:
+            raise ValueError(
+                f"mask.text_encoder: groundingdino-py takes {_HUB_BERT!r} or a folder, and no other"
+                f" name of the hub, received {settings.text_encoder!r}"
+            )
         if PLANNER.get() is None:
             require_in_reach("mask.text_encoder", settings.text_encoder, "config.json")
-        encoder = require_unless_hub(settings.text_encoder, "config.json")
         if encoder is not None and not encoder.is_dir():
             raise ValueError(f"mask.text_encoder: {encoder} is a file; a BERT is a folder")
         if encoder is not None:

@@ -11,7 +11,6 @@ from huggingface_hub.utils import reset_sessions
 
 MODELS = {
     "/bert-base-uncased/resolve/main/config.json",
-    "/google-bert/bert-base-uncased/resolve/main/config.json",
     "/flair/pos-english/resolve/main/pytorch_model.bin",
     "/owner/sd/resolve/main/model_index.json",
     "/owner/sd/resolve/v2/model_index.json",
