@@ -9,17 +9,29 @@ import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import reset_sessions
 
+from tests.conftest import MODELS as POCKET
+
+TAGGER = "/flair/pos-english/resolve/main/pytorch_model.bin"
 MODELS = {
     "/bert-base-uncased/resolve/main/config.json",
-    "/flair/pos-english/resolve/main/pytorch_model.bin",
+    TAGGER,
     "/owner/sd/resolve/main/model_index.json",
     "/owner/sd/resolve/v2/model_index.json",
 }
 
+_TAGGER_FILE = POCKET / "tagger/pytorch_model.bin"
+
 
 class _Hub(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Give the one file that it has: the tagger of the pocket world, by another name."""
+        self.do_HEAD()
+        if self.path == TAGGER:
+            self.wfile.write(_TAGGER_FILE.read_bytes())
+
     def do_HEAD(self) -> None:
         """Answer as the hub does, by status and header."""
+        size = _TAGGER_FILE.stat().st_size if self.path == TAGGER else 0
         if self.path in MODELS:
             self.send_response(200)
             headers = {"ETag": '"e"', "X-Repo-Commit": "c" * 40}
@@ -36,7 +48,7 @@ class _Hub(BaseHTTPRequestHandler):
         else:
             self.send_response(401)
             headers = {"X-Error-Code": "RepoNotFound"}
-        for name, value in {**headers, "Content-Length": "0"}.items():
+        for name, value in {**headers, "Content-Length": str(size)}.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -16,10 +16,12 @@ from tokencompose_core.checkpoints.read_weights import NOT_UNPICKLED, first_line
 TRUSTED_VARIABLE = "TOKENCOMPOSE_TRUSTED_TAGGERS"
 # torch's unpickler for weights alone does not know the kind of pickle that flair writes, so that
 # flair's files are read with Python's, which may look up these names only. None of them opens a
-# file or calls what it is given.
+# file, or calls what is none of them.
 _ALLOWED = frozenset(
     {
+        ("builtins", "int"),  # what the defaultdict of a dictionary of characters calls
         ("collections", "OrderedDict"),
+        ("collections", "defaultdict"),
         ("flair.data", "Dictionary"),
         ("torch", "Size"),
         ("torch", "device"),
