@@ -1,5 +1,6 @@
 """The two models of the stage `mask`: which ones its settings mean, and how they are loaded."""
 
+from pathlib import Path
 from typing import Any
 
 from data_schemas.configs.curate_config import CurateConfig
@@ -7,6 +8,7 @@ from data_schemas.configs.mask_config import MaskConfig
 from tasks.devices import resolve_device
 from tasks.kept_models import keep_last
 from tasks.stage import PLANNER
+from tokencompose_core.checkpoints.check_file import check_file
 from tokencompose_core.checkpoints.check_weights import check_weights
 from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import (
@@ -55,7 +57,7 @@ def check_mask_models(config: CurateConfig) -> None:
     settings = config.mask
     if settings.detector_backend == "groundingdino":
         _require_file("detector_config", settings.detector_config)
-        _require_file("detector_checkpoint", settings.detector_checkpoint)
+        _check_checkpoint("detector_checkpoint", settings.detector_checkpoint)
         encoder = require_unless_hub(settings.text_encoder, "config.json")
         if encoder is None and settings.text_encoder != _HUB_BERT:
             raise ValueError(
@@ -72,7 +74,7 @@ def check_mask_models(config: CurateConfig) -> None:
     else:
         _check_transformers(settings, "detector", "grounding-dino")
     if settings.segmenter_backend == "segment_anything_hq":
-        _require_file("segmenter_checkpoint", settings.segmenter_checkpoint)
+        _check_checkpoint("segmenter_checkpoint", settings.segmenter_checkpoint)
         if settings.segmenter_config not in SAM_HQ_TYPES:
             _require_file("segmenter_config", settings.segmenter_config)
     else:
@@ -84,10 +86,19 @@ def check_mask_models(config: CurateConfig) -> None:
         check_precision(resolve_device(config.device), settings.precision)
 
 
-def _require_file(field: str, name: str) -> None:
+def _require_file(field: str, name: str) -> Path:
     path = require(name)
     if not path.is_file():
         raise ValueError(f"mask.{field}: {path} is a folder; with this backend it is a file")
+    return path
+
+
+def _check_checkpoint(field: str, name: str) -> None:
+    path = _require_file(field, name)
+    try:
+        check_file(path)
+    except ValueError as error:
+        raise ValueError(f"mask.{field}: {error}") from error
 
 
 def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> None:

@@ -1,8 +1,10 @@
-"""See that a model's folder has the files that its library will open; none of them is opened."""
+"""See that a model's folder has the files that its library will open; no weights are read."""
 
 import json
 import re
 from pathlib import Path
+
+from tokencompose_core.checkpoints.check_file import check_file
 
 _CONFIG = "config.json"
 # In the order in which each library looks. diffusers looks for no shards that are pickles.
@@ -34,7 +36,7 @@ def check_weights(folder: str | Path, library: str) -> None:
 
     Raises:
         FileNotFoundError: Naming folder and file, and what to do.
-        ValueError: If the list of its shards is none.
+        ValueError: If the list of its shards is none, or a file holds no weights.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -44,9 +46,9 @@ def check_weights(folder: str | Path, library: str) -> None:
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
         raise FileNotFoundError(_no_weights(folder, names))
-    if found.suffix == ".json":
-        for shard in _shards(found):
-            _require(folder, shard)
+    for name in _shards(found) if found.suffix == ".json" else [found.name]:
+        _require(folder, name)
+        check_file(folder / name)
 
 
 def check_part(folder: Path, part: str, library: str) -> None:

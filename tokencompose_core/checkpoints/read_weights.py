@@ -1,6 +1,5 @@
 """Read weights from a file without running anything that is in it."""
 
-import re
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,7 +8,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-_GLOBAL = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module)")
+from tokencompose_core.checkpoints.check_file import refusal
+
 NOT_UNPICKLED = (
     UnpicklingError,
     RuntimeError,
@@ -44,23 +44,3 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not isinstance(weights, dict):
         raise ValueError(f"{path} holds a {type(weights).__name__}, but named weights are expected")
     return weights
-
-
-def refusal(path: Path, error: Exception) -> str:
-    """What is said of a file that holds no weights.
-
-    Args:
-        path: The file.
-        error: One of `NOT_WEIGHTS`.
-    """
-    found = _GLOBAL.search(str(error))
-    reason = first_line(error) if found is None else f"it wants to call {found[1]}"
-    return (
-        f"{path} holds no weights, or more than weights ({reason}), and is not opened; get it"
-        " again from whoever published it, as .safetensors if there is one"
-    )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the advice of torch that follows; its name if it says nothing."""
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from flair.data import Dictionary
 
-from tokencompose_core.checkpoints.read_weights import NOT_UNPICKLED, first_line
+from tokencompose_core.checkpoints.check_file import first_line
+from tokencompose_core.checkpoints.read_weights import NOT_UNPICKLED
 
 TRUSTED_VARIABLE = "TOKENCOMPOSE_TRUSTED_TAGGERS"
 # torch's unpickler for weights alone does not know the kind of pickle that flair writes, so that
