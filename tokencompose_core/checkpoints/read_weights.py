@@ -1,5 +1,6 @@
 """Read weights from a file without running anything that is in it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -44,3 +45,27 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not isinstance(weights, dict):
         raise ValueError(f"{path} holds a {type(weights).__name__}, but named weights are expected")
     return weights
+
+
+def load_named(
+    model: torch.nn.Module, weights: Mapping[str, Any], path: Path, owner: Any
+) -> list[str]:
+    """Load weights by their names into a model.
+
+    Args:
+        model: It is changed.
+        weights: What `path` holds.
+        path: The checkpoint.
+        owner: What the model was built from, for the message.
+
+    Returns:
+        Names of the model for which there are no weights.
+
+    Raises:
+        ValueError: If weights have another shape than the model's.
+    """
+    try:
+        return model.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:  # torch lists all of them, a line each
+        first = str(error).splitlines()[1].strip()
+        raise ValueError(f"{path} does not belong to {owner}: {first}") from error
