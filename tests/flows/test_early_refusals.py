@@ -183,7 +183,7 @@ def test_a_model_without_its_weights_is_refused_by_every_flow_that_loads_it(tmp_
             run()
     other = tmp_path / "model_index.json"
     other.write_text(json.dumps({"_class_name": "FluxPipeline"}))
-    with pytest.raises(ValueError, match=r"^finetune\.base_model: .* is a FluxPipeline; expected"):
+    with pytest.raises(ValueError, match=r"^grounded: finetune\.base_model: .* is a FluxPip"):
         reproduce.fn(ReproduceConfig.load(finetune={"base_model": str(tmp_path)}))
     with pytest.raises(FileNotFoundError, match=rf"^models\.other: {lacks}"):
         evaluate.fn([BASE, ModelUnderTest(label="other", name=name)])
