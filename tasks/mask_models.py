@@ -119,7 +119,7 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
     except ValueError as error:
         raise ValueError(f"mask.{part}_checkpoint: {error}") from error
     with naming_field(f"mask.{part}_checkpoint", name):
-        check_weights(local_or_hub(name), "transformers")
+        check_weights(local_or_hub(name), "transformers", revision=revision)
 
 
 def load_detector(settings: MaskConfig, device: str) -> Any:

@@ -1,5 +1,6 @@
 """A hub on this machine, which has the first lines of what `huggingface_hub` asks for."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,24 @@ MODELS = {
     "/owner/sd/resolve/v2/model_index.json",
 }
 
+LISTED = {
+    "/api/models/owner/owl/tree/main": ["config.json", "model.fp16.safetensors"],
+    "/api/models/owner/owl/tree/v2": ["config.json", "model.safetensors"],
+}
 _TAGGER_FILE = POCKET / "tagger/pytorch_model.bin"
 
 
 class _Hub(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        """Give the one file that it has: the tagger of the pocket world, by another name."""
+        """Give the one file that it has, the pocket world's tagger, or list those of a model."""
+        if (names := LISTED.get(self.path.partition("?")[0])) is not None:
+            files = [{"type": "file", "path": name, "size": 1, "oid": "a"} for name in names]
+            content = json.dumps(files).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            return
         self.do_HEAD()
         if self.path == TAGGER:
             self.wfile.write(_TAGGER_FILE.read_bytes())
@@ -41,6 +54,9 @@ class _Hub(BaseHTTPRequestHandler):
         elif self.path.startswith("/blocked/"):  # as by a proxy
             self.send_response(407)
             headers = {}
+        elif self.path.startswith("/api/"):
+            self.send_response(404)
+            headers = {"X-Error-Code": "RepoNotFound"}
         elif any(model.startswith(self.path.split("/resolve/")[0] + "/") for model in MODELS):
             self.send_response(404)
             is_revision = not self.path.split("/resolve/")[1].startswith("main/")
