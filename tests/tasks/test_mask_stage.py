@@ -181,7 +181,8 @@ def test_other_thresholds_take_the_models_that_are_loaded():
     assert load_segmenter(one, "cpu") is load_segmenter(other, "cpu")
 
 
-def test_text_encoder_of_a_hub_is_refused_where_none_is_asked():
+def test_text_encoder_of_a_hub_is_refused_where_none_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
         FileNotFoundError, match=r"mask\.text_encoder: 'bert-base-uncased' is not on this"
     ):
