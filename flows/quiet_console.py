@@ -1,6 +1,7 @@
 """Keep the console for progress and results: what is printed otherwise, or of no use, stays out."""
 
 import logging
+import sys
 
 from prefect.logging.configuration import ensure_logging_setup
 
@@ -11,6 +12,7 @@ _DRAINING = "Still processing items"
 _INTERRUPTED = "Execution was aborted by an interrupt signal."
 # Says twice for each of its tries what the error that ends them says once.
 _HUB_RETRIES = "huggingface_hub.utils._http"
+_FIRST_RETRY = "[Retry 1/"
 
 
 class QuietConsole(logging.Filter):
@@ -34,13 +36,28 @@ class QuietConsole(logging.Filter):
         return not str(record.msg).startswith(_DRAINING)
 
 
+def say_once_that_a_hub_is_asked_again(record: logging.LogRecord) -> bool:
+    """Print a line at the first of huggingface_hub's tries, and show none of what it says of them.
+
+    Its own handler and Prefect's would both print it.
+
+    Args:
+        record: Its warning.
+    """
+    if _FIRST_RETRY in str(record.msg):
+        sys.stderr.write("The model hub does not answer; it is asked again, for a minute.\n")
+    return False
+
+
 def quiet_console(printed: tuple[type[BaseException], ...]) -> None:
     """Have Prefect's console leave out errors of these kinds, which the UI's logs keep, and others.
 
-    A model hub that does not answer is asked again in silence.
+    That a model hub does not answer, and is asked again, is said once.
     """
     ensure_logging_setup()
-    logging.getLogger(_HUB_RETRIES).setLevel(logging.ERROR)
+    retries = logging.getLogger(_HUB_RETRIES)
+    if say_once_that_a_hub_is_asked_again not in retries.filters:
+        retries.addFilter(say_once_that_a_hub_is_asked_again)
     # Handlers of the root logger alone write to the console; those of runs report to the UI.
     for handler in logging.getLogger().handlers:
         if not any(isinstance(own, QuietConsole) for own in handler.filters):

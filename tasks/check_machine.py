@@ -5,30 +5,19 @@ from importlib.util import find_spec
 from data_schemas.configs.finetune_config import FinetuneConfig
 from tasks.devices import resolve_device
 from tasks.task_runner import ONE_AT_A_TIME, TASK_RUNNER
-from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
-from tokencompose_core.checkpoints.locate import locate
+from tokencompose_core.checkpoints.hub_access import require_in_reach
 
 
 def check_machine(config: FinetuneConfig) -> None:
     """Look for the base model, the packages and the GPUs that a fine-tuning needs.
 
     Raises:
-        FileNotFoundError: If the base model, or a file of its folder, is not there, and no hub may
-            be asked for it.
+        FileNotFoundError: If the base model is not there, and no hub may be asked for it.
         ValueError: Naming the field, what is missing, and the remedy.
     """
     require_in_reach(
         "finetune.base_model", config.base_model, "model_index.json", config.base_revision
     )
-    folder = locate(config.base_model)
-    if folder is not None:
-        from tokencompose_core.checkpoints.pipeline_class import load_options
-
-        try:
-            with naming_field("finetune.base_model", config.base_model):
-                load_options(folder)
-        except ValueError as error:
-            raise ValueError(f"finetune.base_model: {error}") from error
     needed = [("finetune.trackers", str(name)) for name in config.trackers]
     if config.optimizer == "adamw_8bit":
         needed.append(("finetune.optimizer", "bitsandbytes"))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from data_schemas.configs.evaluate_config import EvaluateConfig
 from data_schemas.configs.finetune_config import FinetuneConfig
+from tokencompose_core.checkpoints.hub_access import naming_field
 from tokencompose_core.checkpoints.locate import local_or_hub
 
 
@@ -14,6 +15,7 @@ def check_trainings(trainings: Mapping[str, FinetuneConfig]) -> None:
         trainings: All that a flow will run, by their labels.
 
     Raises:
+        FileNotFoundError: If a file of the base model is not there.
         ValueError: Naming the training, the field, and what the model has.
     """
     from tokencompose_core.training.base_model import check_base_model
@@ -27,13 +29,14 @@ def check_trainings(trainings: Mapping[str, FinetuneConfig]) -> None:
             continue
         seen.add(asked)
         try:
-            check_base_model(
-                local_or_hub(config.base_model),
-                revision=config.base_revision,
-                resolution=config.resolution,
-                layers=layers,
-                prompts=prompts,
-            )
+            with naming_field("finetune.base_model", config.base_model):
+                check_base_model(
+                    local_or_hub(config.base_model),
+                    revision=config.base_revision,
+                    resolution=config.resolution,
+                    layers=layers,
+                    prompts=prompts,
+                )
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from error
 

@@ -86,7 +86,7 @@ def check_detectors(benchmarks: Sequence[Benchmark], device: Device) -> None:
         except ValueError as error:
             raise ValueError(f"{field}: architecture is wrong: {error}") from error
         with naming_field(field, settings.model):
-            check_weights(name, "transformers")
+            check_weights(name, "transformers", revision=settings.revision)
         try:
             check_queries(name, settings.query, benchmark.vocabulary, revision=settings.revision)
         except ValueError as error:

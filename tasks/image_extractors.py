@@ -6,8 +6,12 @@ from data_schemas.configs.curate_config import RankConfig
 from data_schemas.configs.quality_config import ClipModel, InceptionExtractor, QualityConfig
 from tasks.devices import Device, resolve_device
 from tasks.kept_models import keep_last
+from tokencompose_core.checkpoints.check_file import check_file
 from tokencompose_core.checkpoints.hub_access import naming_field
 from tokencompose_core.checkpoints.locate import clip_identity, identity, locate, require
+
+# What open_clip looks for in a folder.
+_WEIGHTS = frozenset({".safetensors", ".bin", ".pth"})
 
 if TYPE_CHECKING:
     from tokencompose_core.captions.clip import Clip
@@ -23,16 +27,16 @@ def check_extractor(settings: QualityConfig, field: str) -> None:
 
     Raises:
         FileNotFoundError: If a file of weights, or a CLIP's folder, is not there, naming the field.
-        ValueError: If open_clip has no such CLIP, or a folder may not be opened.
+        ValueError: If open_clip has no such CLIP, or a folder or file may not be opened.
     """
     extractor = settings.extractor
     if not isinstance(extractor, InceptionExtractor):
         check_clip(extractor, f"{field}.extractor")
         return
     try:
-        require(extractor.weights)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{field}.extractor.weights: {error}") from error
+        check_file(require(extractor.weights))
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{field}.extractor.weights: {error}") from error
 
 
 def check_clip(settings: ClipModel | RankConfig, field: str) -> None:
@@ -58,6 +62,11 @@ def check_clip(settings: ClipModel | RankConfig, field: str) -> None:
 
                 check_folder(path)
                 require(str(path / "open_clip_config.json"))
+                if not any(file.suffix in _WEIGHTS for file in path.iterdir()):
+                    raise FileNotFoundError(
+                        f"{path} has no open_clip_model.safetensors, and no other weights; see that"
+                        " its download came to its end"
+                    )
     except ValueError as error:
         raise ValueError(f"{field}.model: {error}") from error
 

@@ -1,5 +1,6 @@
 """The two models of the stage `mask`: which ones its settings mean, and how they are loaded."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_schemas.configs.curate_config import CurateConfig
@@ -7,6 +8,7 @@ from data_schemas.configs.mask_config import DetectorBackend, MaskConfig, Segmen
 from tasks.devices import resolve_device
 from tasks.kept_models import keep_last
 from tasks.stage import PLANNER
+from tokencompose_core.checkpoints.check_file import check_file
 from tokencompose_core.checkpoints.check_weights import check_weights
 from tokencompose_core.checkpoints.hub_access import naming_field, require_in_reach
 from tokencompose_core.checkpoints.locate import (
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 # As in segment-anything-hq's registry, whose import takes seconds.
 SAM_HQ_TYPES = ("vit_h", "vit_l", "vit_b", "vit_tiny")
+# The one name of a BERT that groundingdino-py knows; what has another is a folder.
+_HUB_BERT = "bert-base-uncased"
 
 
 def model_parts(settings: MaskConfig) -> dict[str, str]:
@@ -53,10 +57,15 @@ def check_mask_models(config: CurateConfig) -> None:
     settings = config.mask
     if settings.detector_backend == "groundingdino":
         _require_file("detector_config", settings.detector_config)
-        _require_file("detector_checkpoint", settings.detector_checkpoint)
+        _check_checkpoint("detector_checkpoint", settings.detector_checkpoint)
+        encoder = require_unless_hub(settings.text_encoder, "config.json")
+        if encoder is None and settings.text_encoder != _HUB_BERT:
+            raise ValueError(
+                f"mask.text_encoder: groundingdino-py takes {_HUB_BERT!r} or a folder, and no other"
+                f" name of the hub, received {settings.text_encoder!r}"
+            )
         if PLANNER.get() is None:
             require_in_reach("mask.text_encoder", settings.text_encoder, "config.json")
-        encoder = require_unless_hub(settings.text_encoder, "config.json")
         if encoder is not None and not encoder.is_dir():
             raise ValueError(f"mask.text_encoder: {encoder} is a file; a BERT is a folder")
         if encoder is not None:
@@ -65,7 +74,7 @@ def check_mask_models(config: CurateConfig) -> None:
     elif settings.detector_backend == "transformers":
         _check_transformers(settings, "detector", "grounding-dino")
     if settings.segmenter_backend == "segment_anything_hq":
-        _require_file("segmenter_checkpoint", settings.segmenter_checkpoint)
+        _check_checkpoint("segmenter_checkpoint", settings.segmenter_checkpoint)
         if settings.segmenter_config not in SAM_HQ_TYPES:
             _require_file("segmenter_config", settings.segmenter_config)
     elif settings.segmenter_backend == "transformers":
@@ -77,10 +86,19 @@ def check_mask_models(config: CurateConfig) -> None:
         check_precision(resolve_device(config.device), settings.precision)
 
 
-def _require_file(field: str, name: str) -> None:
+def _require_file(field: str, name: str) -> Path:
     path = require(name)
     if not path.is_file():
         raise ValueError(f"mask.{field}: {path} is a folder; with this backend it is a file")
+    return path
+
+
+def _check_checkpoint(field: str, name: str) -> None:
+    path = _require_file(field, name)
+    try:
+        check_file(path)
+    except ValueError as error:
+        raise ValueError(f"mask.{field}: {error}") from error
 
 
 def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> None:
@@ -101,7 +119,7 @@ def _check_transformers(settings: MaskConfig, part: str, model_type: str) -> Non
     except ValueError as error:
         raise ValueError(f"mask.{part}_checkpoint: {error}") from error
     with naming_field(f"mask.{part}_checkpoint", name):
-        check_weights(local_or_hub(name), "transformers")
+        check_weights(local_or_hub(name), "transformers", revision=revision)
 
 
 def load_detector(settings: MaskConfig, device: str) -> "Detector":

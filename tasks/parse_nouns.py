@@ -56,27 +56,31 @@ class ParseSpec(Spec):
 
 
 def check_tagger(config: CurateConfig) -> None:
-    """Look whether the tagger is there, before any model is loaded; in a plan no hub is asked.
+    """Look whether the tagger is there, and is one that may be opened, before any model is loaded.
+
+    One of a hub is fetched for that: published ones may hold more than weights. In a plan no hub is
+    asked, and nothing is opened.
 
     Raises:
         FileNotFoundError: If its file or folder is missing, or it is one of a hub, is not on this
             machine, and the hub does not give it or may not be asked.
+        ValueError: If its file may run a program while it is opened, see `read_tagger`.
     """
     name, file_name = config.parse.model, "pytorch_model.bin"
     with naming_field("parse.model", name):
-        is_of_a_hub = require_unless_hub(name, file_name) is None
-    # A plan does not import flair, which alone knows where it keeps its models.
-    if not is_of_a_hub or PLANNER.get() is not None:
+        path = require_unless_hub(name, file_name)
+    # A plan does not import flair, which alone knows where it keeps its models. The project's own
+    # taggers are known to be weights alone.
+    if PLANNER.get() is not None or name.startswith("pocket:"):
         return
-    from tokencompose_core.nouns.tagger import cache_dir_of, find_tagger
+    from tokencompose_core.nouns.tagger import cache_dir_of, open_tagger
 
-    if is_offline():
-        with naming_field("parse.model", name):
-            find_tagger(name)
-    elif "/" in name:  # others are flair's own names
+    if path is None and "/" in name and not is_offline():  # others are flair's own names
         repo, _, revision = name.partition("@")
         cache_dir = cache_dir_of(name)
         require_in_reach("parse.model", repo, file_name, revision, cache_dir=cache_dir)
+    with naming_field("parse.model", name):
+        open_tagger(path or name)
 
 
 @keep_last

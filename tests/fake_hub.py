@@ -1,5 +1,6 @@
 """A hub on this machine, which has the first lines of what `huggingface_hub` asks for."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +10,41 @@ import pytest
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import reset_sessions
 
+from tests.conftest import MODELS as POCKET
+
+TAGGER = "/flair/pos-english/resolve/main/pytorch_model.bin"
 MODELS = {
     "/bert-base-uncased/resolve/main/config.json",
-    "/google-bert/bert-base-uncased/resolve/main/config.json",
-    "/flair/pos-english/resolve/main/pytorch_model.bin",
+    TAGGER,
     "/owner/sd/resolve/main/model_index.json",
     "/owner/sd/resolve/v2/model_index.json",
 }
 
+LISTED = {
+    "/api/models/owner/owl/tree/main": ["config.json", "model.fp16.safetensors"],
+    "/api/models/owner/owl/tree/v2": ["config.json", "model.safetensors"],
+}
+_TAGGER_FILE = POCKET / "tagger/pytorch_model.bin"
+
 
 class _Hub(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Give the one file that it has, the pocket world's tagger, or list those of a model."""
+        if (names := LISTED.get(self.path.partition("?")[0])) is not None:
+            files = [{"type": "file", "path": name, "size": 1, "oid": "a"} for name in names]
+            content = json.dumps(files).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            return
+        self.do_HEAD()
+        if self.path == TAGGER:
+            self.wfile.write(_TAGGER_FILE.read_bytes())
+
     def do_HEAD(self) -> None:
         """Answer as the hub does, by status and header."""
+        size = _TAGGER_FILE.stat().st_size if self.path == TAGGER else 0
         if self.path in MODELS:
             self.send_response(200)
             headers = {"ETag": '"e"', "X-Repo-Commit": "c" * 40}
@@ -30,6 +54,9 @@ class _Hub(BaseHTTPRequestHandler):
         elif self.path.startswith("/blocked/"):  # as by a proxy
             self.send_response(407)
             headers = {}
+        elif self.path.startswith("/api/"):
+            self.send_response(404)
+            headers = {"X-Error-Code": "RepoNotFound"}
         elif any(model.startswith(self.path.split("/resolve/")[0] + "/") for model in MODELS):
             self.send_response(404)
             is_revision = not self.path.split("/resolve/")[1].startswith("main/")
@@ -37,7 +64,7 @@ class _Hub(BaseHTTPRequestHandler):
         else:
             self.send_response(401)
             headers = {"X-Error-Code": "RepoNotFound"}
-        for name, value in {**headers, "Content-Length": "0"}.items():
+        for name, value in {**headers, "Content-Length": str(size)}.items():
             self.send_header(name, value)
         self.end_headers()
 

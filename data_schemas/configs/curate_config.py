@@ -236,7 +236,11 @@ class RankConfig(Settings):
 
     model: Annotated[str, Field(description="open_clip model name, or pocket:clip, or a folder.")]
     pretrained: Annotated[
-        str, Field(description="open_clip tag of the weights, or their file; empty for a folder.")
+        str,
+        Field(
+            description="open_clip tag of the weights, or their file, of OpenAI's with a model name"
+            " that ends in -quickgelu; empty for a folder."
+        ),
     ]
     batch_size: Annotated[Count, Field(description="Images, and captions, that it sees at once.")]
 

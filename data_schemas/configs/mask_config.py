@@ -35,8 +35,8 @@ class MaskConfig(Settings):
     text_encoder: Annotated[
         str,
         Field(
-            description="BERT of Grounding DINO: hub name or folder; empty with transformers,"
-            " whose checkpoints hold it."
+            description="BERT of Grounding DINO: bert-base-uncased or a folder; empty with"
+            " transformers, whose checkpoints hold it."
         ),
     ]
     prompting: Annotated[

@@ -35,7 +35,11 @@ class ClipModel(Settings):
 
     model: Annotated[str, Field(description="open_clip model name, or pocket:clip, or a folder.")]
     pretrained: Annotated[
-        str, Field(description="open_clip tag of the weights, or their file; empty for a folder.")
+        str,
+        Field(
+            description="open_clip tag of the weights, or their file, of OpenAI's with a model name"
+            " that ends in -quickgelu; empty for a folder."
+        ),
     ]
 
     @property

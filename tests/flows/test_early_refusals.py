@@ -86,6 +86,10 @@ def test_figures_beside_multigen(run: Callable, tmp_path: Path):
     quality = {"extractor": {"kind": "inception", "weights": "nowhere.pth"}, "num_pairs": 2048}
     with pytest.raises(FileNotFoundError, match=r"quality\.pocket\.extractor\.weights: .*nowhere"):
         run({"benchmarks": benchmarks, "quality": {"pocket": quality}})
+    (tmp_path / "page.pth").write_text("<html>")
+    quality["extractor"] = {"kind": "inception", "weights": str(tmp_path / "page.pth")}
+    with pytest.raises(ValueError, match=r"quality\.pocket\.extractor\.weights: .* no weights"):
+        run({"benchmarks": benchmarks, "quality": {"pocket": quality}})
     source = {"kind": "image_folder", "images_dir": str(tmp_path)}
     with pytest.raises(FileNotFoundError, match=r"pocket\.source needs .*/metadata\.jsonl, which"):
         run({"benchmarks": benchmarks, "quality": {"pocket": {"source": source}}})
@@ -179,7 +183,7 @@ def test_a_model_without_its_weights_is_refused_by_every_flow_that_loads_it(tmp_
             run()
     other = tmp_path / "model_index.json"
     other.write_text(json.dumps({"_class_name": "FluxPipeline"}))
-    with pytest.raises(ValueError, match=r"^finetune\.base_model: .* is a FluxPipeline; expected"):
+    with pytest.raises(ValueError, match=r"^grounded: finetune\.base_model: .* is a FluxPip"):
         reproduce.fn(ReproduceConfig.load(finetune={"base_model": str(tmp_path)}))
     with pytest.raises(FileNotFoundError, match=rf"^models\.other: {lacks}"):
         evaluate.fn([BASE, ModelUnderTest(label="other", name=name)])

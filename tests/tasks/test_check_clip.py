@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from data_schemas.configs.quality_config import ClipModel
 from tasks.image_extractors import check_clip, weights_identity
@@ -24,7 +25,7 @@ def test_weights_of_a_hub_are_refused_where_none_is_asked(tmp_path, monkeypatch)
 
 def test_models_of_open_clip_and_folders_are_taken(tmp_path, hub_may_be_asked):
     weights = tmp_path / "weights.pt"
-    weights.touch()
+    torch.save({}, weights)
     for model, pretrained in (
         ("pocket:clip", ""),
         ("ViT-L-14", "openai"),
@@ -49,6 +50,21 @@ def test_what_open_clip_does_not_have_is_refused(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=field + ".*which runs code that came with the model"):
         check(str(tmp_path))
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"score\.model: .* no open_clip_model\.saf"):
+        check(str(tmp_path))
+    torch.save({}, tmp_path / "open_clip_pytorch_model.bin")
+    check(str(tmp_path))
+
+
+def test_a_file_that_open_clip_will_not_open_is_refused(tmp_path):
+    path = tmp_path / "ViT-L-14.pt"
+    torch.jit.script(torch.nn.Identity()).save(path)  # OpenAI's own files are such
+    with pytest.raises(ValueError, match=r"^evaluate\.clip_score\.model: .* \(it is TorchScript"):
+        check("ViT-L-14", str(path))
 
 
 def test_a_file_of_weights_is_known_by_what_it_holds(tmp_path):

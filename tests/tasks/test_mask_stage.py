@@ -181,11 +181,14 @@ def test_other_thresholds_take_the_models_that_are_loaded():
     assert load_segmenter(one, "cpu") is load_segmenter(other, "cpu")
 
 
-def test_text_encoder_of_a_hub_is_refused_where_none_is_asked():
+def test_text_encoder_of_a_hub_is_refused_where_none_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        FileNotFoundError, match=r"mask\.text_encoder: 'nobody/bert' is not on this"
+        FileNotFoundError, match=r"mask\.text_encoder: 'bert-base-uncased' is not on this"
     ):
-        check_mask_models(CurateConfig.load(mask={"text_encoder": "nobody/bert"}, device="cpu"))
+        check_mask_models(
+            CurateConfig.load(mask={"text_encoder": "bert-base-uncased"}, device="cpu")
+        )
 
 
 def test_model_that_was_overwritten_has_another_key_and_is_loaded_again(tmp_path):
@@ -205,9 +208,9 @@ def test_text_encoder_is_looked_for_before_anything_runs(tmp_path, hub_may_be_as
         check_mask_models(CurateConfig.load(mask={"text_encoder": name}, device="cpu"))
 
     check("bert-base-uncased")
-    check("google-bert/bert-base-uncased")
-    with pytest.raises(FileNotFoundError, match=r"^mask\.text_encoder: 'nobody/bert' .* the name"):
-        check("nobody/bert")
+    for name in ("google-bert/bert-base-uncased", "roberta-base"):  # the package would load neither
+        with pytest.raises(ValueError, match=rf"^mask\.text_encoder: .* or a folder, .* '{name}'$"):
+            check(name)
     check("pocket:grounding_dino/bert")
     with pytest.raises(FileNotFoundError, match=r"no bert at .*check the name in the config"):
         check(str(tmp_path / "bert"))

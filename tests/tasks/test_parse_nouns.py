@@ -1,7 +1,9 @@
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.records import RANKED_SCHEMA, ParsedCaption, RankedImage
@@ -9,9 +11,12 @@ from data_schemas.rejections import Rejection
 from tasks.parse_nouns import PARSED_NAME, ParseSpec, check_tagger, parse_partition
 from tasks.rank_captions import RANKED_NAME
 from tasks.stage import Input, open_store
+from tests.conftest import MODELS
+from tokencompose_core.nouns.tagger import load_tagger
 from tokencompose_core.store.rejections import REJECTIONS_NAME
 from tokencompose_core.store.tables import read_table, write_table
 
+TAGGER = MODELS / "tagger/pytorch_model.bin"
 CAPTIONS = (
     "A cat on the floor.",
     "A stop sign and a cat.",
@@ -113,17 +118,27 @@ def test_tagger_that_a_hub_does_not_have_is_refused(tmp_path, monkeypatch, hub_m
         check_tagger(CurateConfig.load(parse={"model": "flair/pos-inglish"}))
     # flair keeps what it fetched in a place of its own.
     kept = tmp_path / "models/pos-inglish/models--flair--pos-inglish"
-    for name, text in (("refs/main", "abc"), ("snapshots/abc/pytorch_model.bin", "")):
+    for name in ("refs/main", "snapshots/abc/pytorch_model.bin"):
         (kept / name).parent.mkdir(parents=True)
-        (kept / name).write_text(text)
+    (kept / "refs/main").write_text("abc")
+    shutil.copy(TAGGER, kept / "snapshots/abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     check_tagger(CurateConfig.load(parse={"model": "flair/pos-inglish"}))
 
 
-def test_tagger_that_is_there_or_may_be_on_a_hub_is_taken(tmp_path, hub_may_be_asked):
+def test_tagger_that_is_there_or_on_a_hub_is_taken(tmp_path, monkeypatch, hub_may_be_asked):
+    monkeypatch.setattr("flair.cache_root", tmp_path / "flair")
     for name in ("pos", "flair/pos-english", "flair/pos-english@main", "pocket:tagger"):
         check_tagger(CurateConfig.load(parse={"model": name}))
     with pytest.raises(FileNotFoundError, match=r"there is no pytorch_model\.bin"):
         check_tagger(CurateConfig.load(parse={"model": str(tmp_path)}))
-    (tmp_path / "pytorch_model.bin").touch()
+    shutil.copy(TAGGER, tmp_path)
     check_tagger(CurateConfig.load(parse={"model": str(tmp_path)}))
     check_tagger(CurateConfig.load(parse={"model": str(tmp_path / "pytorch_model.bin")}))
+
+
+def test_tagger_that_is_not_opened_is_refused_before_anything_runs(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"embeddings": load_tagger(TAGGER).embeddings}, path, pickle_protocol=4)
+    with pytest.raises(ValueError, match=r"^parse\.model '.* \(it needs flair\.embeddings\."):
+        check_tagger(CurateConfig.load(parse={"model": str(path)}))

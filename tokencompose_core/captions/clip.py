@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tokencompose_core.checkpoints.check_file import check_file
 from tokencompose_core.checkpoints.check_folder import check_folder
 from tokencompose_core.checkpoints.hub_access import is_offline
 from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
@@ -49,7 +50,8 @@ def check_clip_name(model: str, pretrained: str) -> None:
 
     Raises:
         FileNotFoundError: If the hub does not give the config, or may not be asked for weights.
-        ValueError: If open_clip has no such model, or no such weights of it.
+        ValueError: If open_clip has no such model, or no such weights of it, or their file holds
+            something else.
     """
     kind, name = open_clip.factory.parse_model_name(model)
     if kind is not None:
@@ -62,11 +64,13 @@ def check_clip_name(model: str, pretrained: str) -> None:
             f"{model!r} is neither on this machine nor a model of open_clip"
             + (f", which has {', '.join(alike)}" if alike else "")
         )
-    if not open_clip.is_pretrained_cfg(name, pretrained) and not Path(pretrained).is_file():
-        raise ValueError(
-            f"pretrained is {pretrained!r}, which is neither a file nor a tag of {model}; open_clip"
-            f" has {open_clip.list_pretrained_tags_by_model(name)}"
-        )
+    if not open_clip.is_pretrained_cfg(name, pretrained):
+        if not Path(pretrained).is_file():
+            raise ValueError(
+                f"pretrained is {pretrained!r}, which is neither a file nor a tag of {model};"
+                f" open_clip has {open_clip.list_pretrained_tags_by_model(name)}"
+            )
+        check_file(Path(pretrained))
     weights = open_clip.get_pretrained_cfg(name, pretrained)
     if is_offline() and weights.get("hf_hub"):
         open_clip.download_pretrained(weights)  # from the hub's cache

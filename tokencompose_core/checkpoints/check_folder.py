@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from tokencompose_core.checkpoints.read_weights import NOT_WEIGHTS, refusal
+from tokencompose_core.checkpoints.check_file import refusal
+from tokencompose_core.checkpoints.read_weights import NOT_WEIGHTS
 
 _CONFIGS = frozenset(
     {

@@ -1,8 +1,13 @@
-"""See that a model's folder has the files that its library will open; none of them is opened."""
+"""See that a model's folder has the files that its library will open; no weights are read."""
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+from tokencompose_core.checkpoints.check_file import check_file
+from tokencompose_core.checkpoints.hub_access import is_offline
 
 _CONFIG = "config.json"
 # In the order in which each library looks. diffusers looks for no shards that are pickles.
@@ -19,49 +24,105 @@ _WEIGHTS = {
         "pytorch_model.bin.index.json",
     ),
 }
+_WITHOUT_WEIGHTS = frozenset({"scheduler", "feature_extractor", "tokenizer", "tokenizer_2"})
 _SUFFIXES = (".safetensors", ".bin")
 _VARIANT = re.compile(r"(?P<stem>(diffusion_pytorch_|pytorch_)?model)\.\w+\.\w+")
 
 
-def check_weights(folder: str | Path, library: str) -> None:
+def check_weights(folder: str | Path, library: str, *, revision: str = "") -> None:
     """Refuse the folder of a model that has no config, or not all of its weights.
 
     Those of a variant, such as `model.fp16.safetensors`, are not what is loaded.
 
     Args:
-        folder: Of one model, or the name of a hub, of which nothing is said.
+        folder: Of one model, or the name of a hub.
         library: `diffusers`, or any other for the files of transformers.
+        revision: Commit of a hub model.
 
     Raises:
         FileNotFoundError: Naming folder and file, and what to do.
-        ValueError: If the list of its shards is none.
+        ValueError: If the list of its shards is none, a file holds no weights, or a hub has those
+            of a variant alone.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not Path(folder).is_dir():
+        check_hub_weights(str(folder), library, revision=revision)
         return
+    folder = Path(folder)
     _require(folder, _CONFIG)
     names = _WEIGHTS.get(library, _WEIGHTS["transformers"])
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
         raise FileNotFoundError(_no_weights(folder, names))
-    if found.suffix == ".json":
-        for shard in _shards(found):
-            _require(folder, shard)
+    for name in _shards(found) if found.suffix == ".json" else [found.name]:
+        _require(folder, name)
+        check_file(folder / name)
 
 
-def check_part(folder: Path, part: str, library: str) -> None:
+def check_hub_weights(name: str, library: str, *, revision: str = "", part: str = "") -> None:
+    """Refuse a model of a hub that has no weights which are looked for, by the names of its files.
+
+    Of a hub that does not list them nothing is said; the library asks it again.
+
+    Args:
+        name: Of the hub.
+        library: As for `check_weights`.
+        revision: Commit of the model.
+        part: Of a pipeline, its name there.
+
+    Raises:
+        FileNotFoundError: Naming the file that is missing.
+        ValueError: Naming the variant that is there in its place.
+    """
+    prefix = f"{part}/" if part else ""
+    names = [prefix + own for own in _WEIGHTS.get(library, _WEIGHTS["transformers"])]
+    listed: set[str] | None = None
+    for listed in _list_files(name, revision, prefix + _CONFIG):
+        if not listed.isdisjoint(names):
+            return
+    if listed is None:
+        return
+    wanted = next(own for own in names if own.endswith(".safetensors"))
+    for own in sorted(listed):
+        if own.startswith(prefix) and _VARIANT.fullmatch(own.removeprefix(prefix)):
+            raise ValueError(
+                f"{name!r} has no {wanted}, but a variant, {own}, which is not loaded; take another"
+                " revision or model, or download it, rename such files, and name the folder"
+            )
+    raise FileNotFoundError(f"{name!r} has no {wanted}; take another revision or model")
+
+
+def _list_files(name: str, revision: str, config: str) -> Iterator[set[str]]:
+    """Names of the files in the hub's cache, and then, if it may be asked, those that it has."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(name, config, revision=revision or None)
+    if isinstance(cached, str):
+        root = Path(cached.removesuffix(config))
+        yield {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    if is_offline():
+        return
+    with suppress(OSError):
+        yield set(HfApi().list_repo_files(name, revision=revision or None))
+
+
+def check_part(folder: str | Path, part: str, library: str, *, revision: str = "") -> None:
     """The same of a part of a pipeline, of which some have no weights.
 
     Args:
-        folder: Of the pipeline.
+        folder: Of the pipeline, or the name of a hub, of which its weights alone are looked for.
         part: Its name there.
         library: As `model_index.json` has it.
+        revision: Commit of a hub model.
 
     Raises:
         FileNotFoundError: As `check_weights`.
         ValueError: Likewise.
     """
-    own = folder / part
+    if not Path(folder).is_dir():
+        if part not in _WITHOUT_WEIGHTS:
+            check_hub_weights(str(folder), library, revision=revision, part=part)
+        return
+    own = Path(folder) / part
     match part:
         case "scheduler":
             _require(own, "scheduler_config.json")

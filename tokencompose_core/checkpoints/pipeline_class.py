@@ -37,7 +37,7 @@ def load_options(
     Raises:
         ValueError: If the model is no Stable Diffusion 1, 2 or XL, or has no safety checker while
             it is asked for; or if it wants code of its own to be run.
-        FileNotFoundError: If a folder lacks files of a part that will be loaded.
+        FileNotFoundError: If files of a part that will be loaded are missing.
     """
     check_folder(model)
     config = _read_config(model, revision)
@@ -56,10 +56,9 @@ def load_options(
                 " false, or name a model whose model_index.json lists one"
             )
     options = {} if safety_checker else dict(_PIPELINES[name])
-    if Path(model).is_dir():
-        for part, library, _ in _parts(config):
-            if part not in options:
-                check_part(Path(model), part, library)
+    for part, library, _ in _parts(config):
+        if part not in options:
+            check_part(model, part, library, revision=revision)
     return options
 
 

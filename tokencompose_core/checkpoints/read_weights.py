@@ -1,6 +1,6 @@
 """Read weights from a file without running anything that is in it."""
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,7 +9,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-_GLOBAL = re.compile(r"GLOBAL (\S+) (?:was not an allowed global|whose module)")
+from tokencompose_core.checkpoints.check_file import refusal
+
 NOT_UNPICKLED = (
     UnpicklingError,
     RuntimeError,
@@ -46,21 +47,25 @@ def read_weights(path: Path) -> dict[str, Any]:
     return weights
 
 
-def refusal(path: Path, error: Exception) -> str:
-    """What is said of a file that holds no weights.
+def load_named(
+    model: torch.nn.Module, weights: Mapping[str, Any], path: Path, owner: Any
+) -> list[str]:
+    """Load weights by their names into a model.
 
     Args:
-        path: The file.
-        error: One of `NOT_WEIGHTS`.
+        model: It is changed.
+        weights: What `path` holds.
+        path: The checkpoint.
+        owner: What the model was built from, for the message.
+
+    Returns:
+        Names of the model for which there are no weights.
+
+    Raises:
+        ValueError: If weights have another shape than the model's.
     """
-    found = _GLOBAL.search(str(error))
-    reason = first_line(error) if found is None else f"it wants to call {found[1]}"
-    return (
-        f"{path} holds no weights, or more than weights ({reason}), and is not opened; get it"
-        " again from whoever published it, as .safetensors if there is one"
-    )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the advice of torch that follows; its name if it says nothing."""
-    return str(error).partition("\n")[0] or type(error).__name__
+    try:
+        return model.load_state_dict(weights, strict=False).missing_keys
+    except RuntimeError as error:  # torch lists all of them, a line each
+        first = str(error).splitlines()[1].strip()
+        raise ValueError(f"{path} does not belong to {owner}: {first}") from error

@@ -16,7 +16,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import (
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
 from tokencompose_core.captions.clip import Clip
-from tokencompose_core.checkpoints.read_weights import first_line, read_weights
+from tokencompose_core.checkpoints.check_file import first_line
+from tokencompose_core.checkpoints.read_weights import read_weights
 from tokencompose_core.store.read_ahead import loaders_beside, read_ahead
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tokencompose_core.checkpoints.check_folder import check_folder
-from tokencompose_core.checkpoints.read_weights import read_weights
+from tokencompose_core.checkpoints.read_weights import load_named, read_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +107,8 @@ def load_grounding_dino(
         model = build_grounding_dino(config)
     state = read_weights(checkpoint_path)
     if checkpoint_path.suffix != ".safetensors":
-        state = clean_state_dict(state["model"])
-    names = model.load_state_dict(state, strict=False).missing_keys
+        state = clean_state_dict(state.get("model", state))
+    names = load_named(model, state, checkpoint_path, config_path)
     tensors = model.state_dict()
     # Decoder layers share their box heads, which a checkpoint may hold under one name only.
     loaded = {tensors[name].data_ptr() for name in state if name in tensors}

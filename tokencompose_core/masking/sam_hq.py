@@ -18,7 +18,7 @@ from segment_anything_hq.modeling import (
 )
 from torch import Tensor
 
-from tokencompose_core.checkpoints.read_weights import read_weights
+from tokencompose_core.checkpoints.read_weights import load_named, read_weights
 from tokencompose_core.masking.segment_boxes import PIXEL_DEVIATION, PIXEL_MEAN
 
 
@@ -130,8 +130,7 @@ def load_sam_hq(
         model = sam_model_registry[model_type]()
     else:
         raise ValueError(f"SAM-HQ has no type {model_type!r}, but {sorted(sam_model_registry)}")
-    state = read_weights(checkpoint_path)
-    missing = model.load_state_dict(state, strict=False).missing_keys
+    missing = load_named(model, read_weights(checkpoint_path), checkpoint_path, model_type)
     if missing:
         raise ValueError(
             f"{checkpoint_path} lacks {len(missing)} weights of the model, for instance"

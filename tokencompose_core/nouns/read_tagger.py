@@ -11,15 +11,18 @@ from typing import Any
 import torch
 from flair.data import Dictionary
 
-from tokencompose_core.checkpoints.read_weights import NOT_UNPICKLED, first_line
+from tokencompose_core.checkpoints.check_file import first_line
+from tokencompose_core.checkpoints.read_weights import NOT_UNPICKLED
 
 TRUSTED_VARIABLE = "TOKENCOMPOSE_TRUSTED_TAGGERS"
 # torch's unpickler for weights alone does not know the kind of pickle that flair writes, so that
 # flair's files are read with Python's, which may look up these names only. None of them opens a
-# file or calls what it is given.
+# file, or calls what is none of them.
 _ALLOWED = frozenset(
     {
+        ("builtins", "int"),  # what the defaultdict of a dictionary of characters calls
         ("collections", "OrderedDict"),
+        ("collections", "defaultdict"),
         ("flair.data", "Dictionary"),
         ("torch", "Size"),
         ("torch", "device"),

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tokencompose_core.nouns.import_flair import flair
 
@@ -30,23 +31,25 @@ def load_tagger(model: str | Path, *, device: str = "cpu") -> SequenceTagger:
         ValueError: If the file may run a program while it is opened, see `read_tagger`.
     """
     flair.device = flair.torch.device(device)
-    if isinstance(model, Path):
-        path = model / "pytorch_model.bin" if model.is_dir() else model
-    else:
-        path = find_tagger(model)
-    return SequenceTagger.load(read_tagger(path, str(model)))
+    return SequenceTagger.load(open_tagger(model))
 
 
-def find_tagger(name: str) -> Path:
-    """The file of a tagger of the hub; it is fetched if flair has not kept it.
+def open_tagger(model: str | Path) -> dict[str, Any]:
+    """What the file of a tagger holds; it is fetched if flair has not kept it.
 
     Args:
-        name: flair's name or the hub's, of a revision ("flair/pos-english@main") or not.
+        model: A file, a folder with pytorch_model.bin, or flair's name or the hub's, of a revision
+            ("flair/pos-english@main") or not.
 
     Raises:
         OSError: If it is not there and the hub does not give it, or may not be asked.
+        ValueError: If the file may run a program while it is opened, see `read_tagger`.
     """
-    return Path(SequenceTagger._fetch_model(name))
+    if isinstance(model, Path):
+        path = model / "pytorch_model.bin" if model.is_dir() else model
+    else:
+        path = Path(SequenceTagger._fetch_model(model))
+    return read_tagger(path, str(model))
 
 
 def cache_dir_of(name: str) -> Path:

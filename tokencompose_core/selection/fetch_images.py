@@ -24,6 +24,8 @@ FETCHED_NAME = "fetched"
 _THREADS = 8
 _BLOCK = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 0.2
+# Of a bucket, or of an access point (arn:aws:s3:...), and a key in it.
+_OBJECT = re.compile(r"[\w.:-]+/.+", re.DOTALL)
 _NAME = re.compile(r"[0-9a-f]{40}")
 UNUSABLE = frozenset(
     {
@@ -228,6 +230,9 @@ def _within(url: str, scheme: str, limits: FetchLimits, stopped: threading.Event
 def _read(url: str, scheme: str, limits: FetchLimits) -> bytes:
     if scheme in ("http", "https"):
         return _read_http(url, scheme, limits)
+    if scheme in ("s3", "gs") and not _OBJECT.fullmatch(url.partition("://")[2]):
+        detail = f"{scheme}:// needs a bucket and a key, {scheme}://photos/a.jpg; mend it"
+        raise FetchError(RejectionReason.IMAGE_URL_REFUSED, detail)
     with fsspec.filesystem(scheme).open(url, "rb") as stream:
         return _read_stream(stream, limits.max_bytes)
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from data_schemas.configs.curate_config import CurateConfig, ImageLimits
 from data_schemas.records import NounPhrase
@@ -272,3 +273,17 @@ def test_checkpoint_of_another_model_is_refused(tmp_path):
         load_sam_hq(MODELS / "sam_hq/config.json", tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="no type 'vit_z'"):
         load_sam_hq("vit_z", tmp_path / "x.safetensors")
+
+
+def test_checkpoint_of_another_size_is_refused(tmp_path):
+    state = load_file(MODELS / "sam_hq/model.safetensors")
+    name = "image_encoder.patch_embed.proj.weight"
+    torch.save({**state, name: state[name][:2]}, tmp_path / "vit_b.pth")
+    with pytest.raises(ValueError, match=rf"^.*b\.pth does not belong to .*: size .* {name}: .*$"):
+        load_sam_hq(MODELS / "sam_hq/config.json", tmp_path / "vit_b.pth")
+
+
+def test_detector_of_plain_names_is_loaded(tmp_path):
+    folder = MODELS / "grounding_dino"
+    torch.save(load_file(folder / "model.safetensors"), tmp_path / "plain.pth")
+    load_grounding_dino(folder / "config.json", tmp_path / "plain.pth", str(folder / "bert"))

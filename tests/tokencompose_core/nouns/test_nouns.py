@@ -7,6 +7,12 @@ from transformers import CLIPTokenizer, CLIPTokenizerFast
 
 from tests.conftest import MODELS
 from tokencompose_core.nouns.tagger import find_noun_phrases, join_nouns, load_tagger
+
+# isort: split
+from flair.data import Dictionary
+from flair.embeddings import FlairEmbeddings, StackedEmbeddings
+from flair.models import LanguageModel, SequenceTagger
+
 from tokencompose_core.nouns.token_positions import token_positions
 
 TAGS = ("NN", "NNS", "NNP", "NNPS")
@@ -43,6 +49,22 @@ def test_adjacent_nouns_become_one_phrase(caption, nouns, expected):
     phrases = join_nouns(caption, words(caption, nouns))
     assert [phrase.text for phrase in phrases] == expected
     assert all(caption[p.start : p.end] == p.text for p in phrases)
+
+
+def test_tagger_of_flair_embeddings_that_flair_saved_is_read(tmp_path):
+    characters = Dictionary()
+    for character in "a cat.":
+        characters.add_item(character)
+    tags = Dictionary(add_unk=False)
+    for tag in ("<unk>", "NN", "DT"):
+        tags.add_item(tag)
+    models = [LanguageModel(characters, forward, 4, 1) for forward in (True, False)]
+    embeddings = StackedEmbeddings([FlairEmbeddings(model) for model in models])
+    tagger = SequenceTagger(embeddings, tag_dictionary=tags, tag_type="pos", hidden_size=4)
+    tagger.save(tmp_path / "pytorch_model.bin")
+    loaded = load_tagger(tmp_path)
+    assert loaded.state_dict().keys() == tagger.state_dict().keys()
+    find_noun_phrases(loaded, ["a cat"], noun_tags=TAGS, batch_size=1)
 
 
 def test_pocket_tagger_finds_the_nouns_of_an_unseen_caption():

@@ -140,6 +140,15 @@ def test_what_is_no_url_is_refused_by_name_and_asked_once(tmp_path, url, message
     assert message in detail
 
 
+@pytest.mark.parametrize("place", ["", "photos", "photos/", "/a.jpg", "[photos/a.jpg", "a b/c.jpg"])
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_what_names_no_object_is_refused_without_asking(tmp_path, scheme, place):
+    url = f"{scheme}://{place}"
+    reason, detail = reason_and_detail(url, tmp_path, url_schemes=("s3", "gs"), num_retries=9)
+    assert reason == RejectionReason.IMAGE_URL_REFUSED
+    assert detail.startswith(f"{url}: {scheme}:// needs a bucket and a key")
+
+
 def test_chained_url_is_told_from_one_of_another_scheme(tmp_path):
     assert "http is not among" not in reason_and_detail("http://a::file:///b", tmp_path)[1]
     assert "file is not among" in reason_and_detail("file:///b", tmp_path)[1]
