@@ -14,6 +14,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from data_schemas.configs.curate_config import CurateConfig
 from data_schemas.configs.finetune_config import FinetuneConfig
 from data_schemas.manifest import Manifest
 
@@ -29,6 +30,7 @@ def train(
     seeds: Sequence[int],
     changes: Mapping[str, Any] | None = None,
     arms: Mapping[str, dict[str, Any]] = ARMS,
+    curate_changes: Mapping[str, Any] | None = None,
 ) -> dict[str, list[Manifest]]:
     """The fine-tuned models of each arm, one a seed.
 
@@ -36,6 +38,7 @@ def train(
         seeds: Of the trainings.
         changes: Other fields of `finetune`, for all arms.
         arms: What each changes in `finetune.objective`.
+        curate_changes: Other fields of `curate`, for another data set than the pocket profile's.
     """
     # Prefect reads it when it is imported.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
@@ -47,7 +50,7 @@ def train(
     changes = changes or {}
     models: dict[str, list[Manifest]] = {arm: [] for arm in arms}
     with local_server():
-        dataset = curate().dataset
+        dataset = curate(CurateConfig.load("pocket", **(curate_changes or {}))).dataset
         for seed in seeds:
             for arm, objective in arms.items():
                 changed = {**changes.get("objective", {}), **objective}

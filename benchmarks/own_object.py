@@ -10,8 +10,10 @@ own, others     share of a noun's attention on its own object, and on the others
 preference      attention a cell on its own, over the sum of that and attention a cell on the
                 others: 0.5 if the model does not tell the objects apart
 
-The second has `inside`, as `finetune` measures it, of the same models over each set of layers that
-the ablation supervises: how much of a difference between such variants is the measure's.
+The second has the preference by noise level (a timestep of 1000), over all layers and over those
+of the decoder at 8x8. The third has `inside`, as `finetune` measures it, of the same models over
+each set of layers that the ablation supervises: how much of a difference between such variants is
+the measure's.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from tokencompose_core.objectives.phrase_tokens import PhraseTokens, token_maps
 from tokencompose_core.objectives.tokencompose import Grids, Maps
 from tokencompose_core.training.encode_shard import EncodedSamples, read_encoded, select_samples
 from tokencompose_core.training.order import held_out_keys
-from tokencompose_core.training.validate import validate_unet
+from tokencompose_core.training.validate import TIMESTEPS, validate_unet
 
 ABLATION = AblateConfig.load("pocket")
 POCKET = FinetuneConfig.load("pocket")
@@ -45,7 +47,7 @@ LAYERS = {
 
 
 def measure(model: Path, samples: EncodedSamples) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Means of own, others and preference, by place and resolution; and `inside` by layer set."""
+    """Means of own, others and preference, by layer or noise level; and `inside` by layer set."""
     unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.float32)
     noise_scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
     side = samples.latents_mean.shape[-1]
@@ -55,11 +57,20 @@ def measure(model: Path, samples: EncodedSamples) -> tuple[dict[str, Tensor], di
         for name, captured in maps.items():
             attention = token_maps(captured, tokens).mean(dim=1)
             one = measure_own_object(attention, grids[captured.shape[2]], tokens)
-            for key in ("all", layer_key(unet, name, side)):
+            layer = layer_key(unet, name, side)
+            for key in ("all", layer, f"all, {timestep}", f"{layer}, {timestep}"):
                 found[key].append(torch.stack([one.own, one.others, one.preference]))
         return {}
 
-    validate_unet(unet, noise_scheduler, samples, record, layers=POCKET.objective.layers)
+    for timestep in TIMESTEPS:
+        validate_unet(
+            unet,
+            noise_scheduler,
+            samples,
+            record,
+            layers=POCKET.objective.layers,
+            timesteps=[timestep],
+        )
     inside = {
         label: validate_unet(unet, noise_scheduler, samples, lambda *_: {}, layers=layers)["inside"]
         for label, layers in LAYERS.items()
@@ -76,7 +87,7 @@ def spread(values: Sequence[float], *, digits: int = 3) -> str:
 def print_tables(
     models: Mapping[str, Sequence[Manifest]], base_model: Path, seeds: Sequence[int]
 ) -> None:
-    """Print both tables.
+    """Print all tables.
 
     Args:
         models: Trained by each arm, one a seed.
@@ -94,13 +105,18 @@ def print_tables(
         arm: [measure(store.path(own) / "model", held_out) for own in trained]
         for arm, trained in models.items()
     }
-    keys = list(rows["before"][0][0])
+    keys = [key for key in rows["before"][0][0] if "," not in key]
     print(f"\nheld-out nouns beside others, seeds {seeds}, mean over seeds (lowest, highest)")
     print(f"{'':17}{'own':>7}{'others':>8}  preference:" + "".join(f"{k:>22}" for k in keys))
     for arm, runs in rows.items():
         own, others, _ = torch.stack([shares["all"] for shares, _ in runs]).mean(dim=0)
         cells = (spread([float(shares[k][2]) for shares, _ in runs]) for k in keys)
         print(f"{arm:17}{own:7.3f}{others:8.3f}{'':13}" + "".join(f"{c:>22}" for c in cells))
+    levels = [f"{key}, {timestep}" for key in ("all", "up_8") for timestep in TIMESTEPS]
+    print(f"\n{'preference at':17}" + "".join(f"{level:>11}" for level in levels))
+    for arm, runs in rows.items():
+        means = (torch.stack([shares[level][2] for shares, _ in runs]).mean() for level in levels)
+        print(f"{arm:17}" + "".join(f"{float(mean):11.3f}" for mean in means))
     print(f"\n{'inside, over':17}" + "".join(f"{label:>22}" for label in LAYERS))
     for arm, runs in rows.items():
         cells = (spread([inside[label] for _, inside in runs]) for label in LAYERS)
@@ -108,7 +124,7 @@ def print_tables(
 
 
 def main() -> None:
-    """Print two tables."""
+    """Print three tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     seeds = parser.parse_args().seeds

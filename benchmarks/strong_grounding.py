@@ -1,0 +1,92 @@
+"""Does MultiGen follow once nouns attend to their own objects?
+
+    python benchmarks/strong_grounding.py [--seeds 1 2 3]
+
+With the pocket profile's weights grounding moves attention onto all objects of a caption, not onto
+the noun's own (`benchmarks/own_object.py`), and MultiGen stays where it was. The first may be the
+reason for the second. Here both losses weigh ten times as much, at the paper's ratio, against the
+denoising loss alone: 600 steps of 16, on a data set of 1,653 images. The base model, prompts and
+detector are the pocket profile's.
+
+The weight was chosen in one run of 300 steps on the pocket data set, by the preference of nouns for
+their own objects on held-out samples, which rose (at 8x8 and little noise from .62 to .76), and by
+the denoising loss, which did not rise. No image was drawn. Written down before the first figure of
+the experiment was seen:
+
+1.  The preference over all layers and noise levels is higher with grounding by at least .03, for
+    every seed. If not, the experiment says nothing.
+2.  The denoising loss on held-out samples is not higher by more than one percent.
+3.  MG3 is higher with grounding, and its 95 % interval excludes zero.
+
+If 1 holds and 3 does not, it is not for want of telling objects apart, to that degree, that
+grounding does not mend images here.
+"""
+
+import argparse
+from typing import Any
+
+from objectives import ARMS, train
+from own_object import print_tables as print_own_object
+
+from data_schemas.configs.finetune_config import FinetuneConfig
+from tokencompose_core.checkpoints.locate import require
+
+POCKET = FinetuneConfig.load("pocket")
+ARM = "ten times the weights"
+COMPARED = {
+    "denoising alone": ARMS["denoising alone"],
+    ARM: {
+        "token_weight": 10 * POCKET.objective.token_weight,
+        "pixel_weight": 10 * POCKET.objective.pixel_weight,
+    },
+}
+DATASET: dict[str, Any] = {
+    "caption_set": "dose",
+    "source": {"seed": 40, "num_images": 2600, "num_damaged": 0},
+}
+TRAINING = {"num_steps": 600}
+
+
+def ablation(seeds: list[int]) -> dict[str, Any]:
+    """The config of `ablate` for this experiment."""
+    return {
+        "profile": "pocket",
+        "seeds": seeds,
+        "run": ["strong-grounding"],
+        "curate": DATASET,
+        "finetune": TRAINING,
+        "studies": {
+            "strong-grounding": [
+                {"label": "frozen", "frozen": True},
+                *(
+                    {
+                        "label": name,
+                        "reference": name == "denoising alone",
+                        "changes": {"objective": changes},
+                    }
+                    for name, changes in COMPARED.items()
+                ),
+            ]
+        },
+    }
+
+
+def main() -> None:
+    """Train what is missing and print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    seeds = parser.parse_args().seeds
+    trained = train(seeds, TRAINING, COMPARED, DATASET)
+    print_own_object(trained, require(POCKET.base_model), seeds)
+
+    from data_schemas.configs.ablate_config import AblateConfig
+    from flows.ablate import ablate
+    from flows.local_server import local_server
+    from flows.print_results import print_ablation
+
+    with local_server():
+        print_ablation(ablate(AblateConfig.model_validate(ablation(seeds))))
+
+
+if __name__ == "__main__":
+    main()
