@@ -6,8 +6,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: setup demo test check serve stop screenshots ablate ui pocket-report train-pocket bench-train \
-	bench-train-gpu bench-objectives bench-own-object bench-words bench-context-free bench-assignments \
-	bench-curate bench-curate-gpu bench-backends bench-scale bench-evaluate bench-evaluate-gpu \
+	bench-train-gpu bench-objectives bench-own-object bench-words bench-context-free \
+	bench-strong-grounding bench-assignments bench-curate bench-curate-gpu bench-backends bench-scale bench-evaluate bench-evaluate-gpu \
 	bench-records bench-crashes bench-operate deploy lock format clean
 
 setup: $(READY)  ## Make the environment .venv from the lock file: 7 GB, once
@@ -64,6 +64,9 @@ bench-words: $(READY)  ## Which words of a caption the same models draw from
 
 bench-context-free: $(READY)  ## Whether grounding moves MultiGen where only nouns know their objects (about an hour)
 	@$(BIN)/python benchmarks/context_free.py
+
+bench-strong-grounding: $(READY)  ## Whether MultiGen follows where nouns attend to their own objects (about an hour)
+	@$(BIN)/python benchmarks/strong_grounding.py
 
 bench-assignments: $(READY)  ## How well phrases get their masks, by the way boxes are assigned
 	@$(BIN)/python benchmarks/assignments.py
