@@ -75,3 +75,14 @@ def test_rows_of_draws_are_those_of_the_same_samples():
     assert own.normal.flatten().tolist() == [2, 3, 8, 9]
     assert own.timesteps.tolist() == [102, 103]
     assert own.dropped.tolist() == [False, True]
+
+
+def test_every_forward_pass_drops_something_else(tmp_path, encoded):
+    unet, patterns = make_unet(dropout=0.5), []
+    dropouts = [m for m in unet.modules() if isinstance(m, torch.nn.Dropout) and m.p > 0]
+    dropouts[0].register_forward_hook(
+        lambda module, given, output: patterns.append((output == 0).flatten().tolist())
+    )
+    train(encoded, tmp_path, PLAIN, unet)
+    assert len(patterns) == NUM_STEPS * NUM_PARTS
+    assert len({tuple(pattern) for pattern in patterns}) == len(patterns)
