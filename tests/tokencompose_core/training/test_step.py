@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler
 
 from tests.tokencompose_core.training.small_run import SETTINGS, make_unet, train
 from tokencompose_core.training.order import batch_order
-from tokencompose_core.training.step import Draws
+from tokencompose_core.training.step import Draws, batch_maker
 
 NUM_STEPS, NUM_PARTS, NUM_WARMUP = 5, 2, 2
 PLAIN = replace(
@@ -86,3 +86,19 @@ def test_every_forward_pass_drops_something_else(tmp_path, encoded):
     train(encoded, tmp_path, PLAIN, unet)
     assert len(patterns) == NUM_STEPS * NUM_PARTS
     assert len({tuple(pattern) for pattern in patterns}) == len(patterns)
+
+
+def test_dropped_caption_is_dropped_from_all_that_sdxl_is_told(encoded):
+    """Its pooled state is the empty caption's; the sizes of the image stay its own."""
+    pooled = torch.arange(5.0)[:, None].repeat(1, 3) + 1.0
+    sizes = torch.arange(30.0).reshape(5, 6)
+    told = replace(
+        encoded,
+        added_conditions={"text_embeds": pooled, "time_ids": sizes},
+        empty_conditions={"text_embeds": torch.full((1, 3), -1.0)},
+    )
+    keys = [encoded.keys[row] for row in (3, 1, 4)]
+    batch = batch_maker(told, torch.device("cpu"))(keys, [False, True, False])
+    assert batch.added_conditions["text_embeds"][:, 0].tolist() == [4.0, -1.0, 5.0]
+    assert torch.equal(batch.added_conditions["time_ids"], sizes[[3, 1, 4]])
+    assert pooled[1, 0] == 2.0, "the samples keep their captions"
