@@ -1,7 +1,7 @@
 import numpy as np
 
 from tasks.ablation_tables import NOTES, difference_table, score_table
-from tokencompose_core.evaluation.variants import compare_variants
+from tokencompose_core.evaluation.variants import Estimate, VariantScore, compare_variants
 
 
 def test_a_star_marks_differences_that_are_told_from_chance_and_no_rare_ones() -> None:
@@ -30,3 +30,25 @@ def test_of_prompts_of_one_object_the_tables_have_the_share_with_it() -> None:
     # The paper has nothing on single objects, so it has no row.
     assert len(score_table(scores, {"a": {2: 90.72}, "b": {}}, none)) == 3
     assert difference_table(scores, "a")[0] == ["difference to a", "MG1"]
+
+
+def test_cells_of_a_hand_made_result() -> None:
+    def made(num_seeds: int, value: float, low: float, high: float) -> VariantScore:
+        return VariantScore(
+            score={2: Estimate(value, low, high)},
+            seed_deviation={2: 2.25},
+            difference={2: Estimate(-3.0, -5.0, -1.0)},
+            starred={2: True},
+            num_seeds=num_seeds,
+            num_images=8,
+        )
+
+    scores = {"first": made(1, 50.0, 40.0, 61.0), "second": made(3, 47.0, 45.5, 49.0)}
+    facts = {"first": {"inside": 0.25}, "second": {"inside": 0.5, "denoising": 0.125}}
+    assert score_table(scores, {"first": {}, "second": {2: 46.5}}, facts) == [
+        ["variant", "seeds", "images", "MG2", "inside", "denoising"],
+        ["first", "1", "8", "50.0 [40.0, 61.0]", "0.2500", ""],
+        ["second", "3", "8", "47.0 (2.2) [45.5, 49.0]", "0.5000", "0.1250"],
+        ["(paper)", "", "", "46.50", "", ""],
+    ]
+    assert difference_table(scores, "first")[1:] == [["second", "-3.0 [-5.0, -1.0] *"]]

@@ -75,6 +75,10 @@ def test_difference_that_excludes_zero_is_marked():
         "-1.0\n[-3.0, +1.0]\np 0.250"
     )
     assert difference_cell(Difference(2.0, None, None, 1, 0)) == "+2.0"
+    assert difference_cell(Difference(2.0, None, 0.0012, 9, 0)) == "+2.0\np 0.001"
+    assert difference_cell(Difference(-3.0, (-5.0, -1.0), 0.02, 0, 9)) == (
+        "-3.0 *\n[-5.0, -1.0]\np 0.020"
+    )
     assert difference_cell(None) == "-"
 
 

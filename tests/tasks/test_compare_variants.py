@@ -14,19 +14,22 @@ from tasks.stage import Input, open_store
 from tokencompose_core.store.tables import write_table
 
 
-def score() -> Input:
+def score(num_found: tuple[tuple[int, ...], ...] = ((0,), (1,), (2,))) -> Input:
+    """The judged images of a model: for every prompt how many categories each round shows."""
+
     def write(folder: Path) -> dict[str, Any]:
         rows = [
             ScoredImage(
                 prompt_id=number,
-                round=0,
+                round=own,
                 blanked=False,
-                found=["cat", "cup"][:number],
-                num_found=number,
+                found=["cat", "cup"][:found],
+                num_found=found,
                 instead=[],
                 related=None,
             )
-            for number in range(3)
+            for number, rounds in enumerate(num_found)
+            for own, found in enumerate(rounds)
         ]
         write_table(folder / IMAGES_TABLE_NAME, rows, SCORED_SCHEMA)
         return {}
@@ -87,3 +90,14 @@ def test_a_frozen_variant_is_measured_as_the_one_that_others_are_held_to(
     preference = {row[0]: row[columns.index("preference")] for row in rows}
     frozen = "" if reference == "middle" else before
     assert preference == {"frozen": frozen, "all layers": "0.3000", "middle": ""}
+
+
+def test_images_of_a_prompt_are_its_rounds(store_dir):
+    """One prompt succeeds in both rounds and the other in none, so prompts decide everything."""
+    variant = VariantResult(
+        label="one", reference=False, published={}, trained=[], scored=[score(((2, 2), (0, 0)))]
+    )
+    spec = AblationSpec(title_text="", foot="", num_objects=2, studies={"study": [variant]})
+    path = open_store().path(compare_scores.fn(spec), TABLES_NAME)
+    (columns, row), _ = json.loads(path.read_text())["study"]
+    assert row[columns.index("MG2")] == "50.0 [0.0, 100.0]"

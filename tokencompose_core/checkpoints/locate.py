@@ -29,15 +29,16 @@ def locate(name: str) -> Path | None:
     """The local path that a model name of a config means, or None if it is a hub name.
 
     Args:
-        name: `pocket:<folder>[/<file>]` for a model that comes with the project,
-            `groundingdino:<file>` for a config that groundingdino-py ships, a path, or a hub name.
+        name: `pocket:<folder>[/<file>]` for a model that comes with the project, `pocket:` for the
+            folder of all of them, `groundingdino:<file>` for a config that groundingdino-py ships,
+            a path, or a hub name.
 
     Raises:
         FileNotFoundError: If the name is a `pocket:` or `groundingdino:` one and not there.
         ValueError: If it is one of these and leaves their folder.
     """
     scheme, colon, rest = name.partition(":")
-    if colon and scheme in ("pocket", "groundingdino"):
+    if colon and scheme in ("pocket", "groundingdino") and name != "pocket:":
         try:
             check_file_name(rest)
         except ValueError as error:

@@ -3,6 +3,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from peft import LoraConfig
 
+from tests.tokencompose_core.training.method_reference import build_unet
 from tokencompose_core.attention.capture import capture_attention, map_size
 from tokencompose_core.attention.columns import attention_columns
 from tokencompose_core.attention.layers import cross_attention_layers, layer_key
@@ -52,6 +53,19 @@ def test_layers_of_places_and_resolutions(unet):
     assert blocks("up") == blocks("up_8") == ["up_blocks.1", "up_blocks.1"]
     assert blocks("up", "up_8", "down_8") == ["down_blocks.0", "up_blocks.1", "up_blocks.1"]
     assert len(blocks("down", "mid", "up")) == 4
+
+
+def test_one_resolution_of_a_place_leaves_out_its_others():
+    deep = build_unet("sd1")
+
+    def blocks(*wanted):
+        names = cross_attention_layers(deep, wanted, 8)
+        return list(dict.fromkeys(name.split(".attentions")[0] for name in names))
+
+    assert blocks("up") == ["up_blocks.1", "up_blocks.2"]
+    assert blocks("up_4") == ["up_blocks.1"]
+    assert blocks("up_8") == ["up_blocks.2"]
+    assert blocks("down_4", "up_8") == ["down_blocks.1", "up_blocks.2"]
 
 
 def test_keys_are_the_sizes_of_the_maps(unet):

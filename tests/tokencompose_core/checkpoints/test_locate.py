@@ -3,8 +3,11 @@
 import os
 import shutil
 
-from tokencompose_core.checkpoints.locate import clip_identity, identity
-from tokencompose_core.store.keys import file_digest
+import pytest
+
+from tests.conftest import MODELS
+from tokencompose_core.checkpoints.locate import clip_identity, identity, locate
+from tokencompose_core.store.keys import file_digest, folder_digest
 
 
 def test_identity_is_that_of_the_content_whenever_it_changes(tmp_path):
@@ -45,3 +48,15 @@ def test_identity_of_a_folder_leaves_out_what_tools_hide_there(tmp_path):
         assert identity(str(model)) == plain
     (model / "unet/weights.bin").write_bytes(b"bb")
     assert identity(str(model)) != plain
+
+
+def test_scheme_alone_is_the_folder_of_all_models_that_come_with_the_project():
+    assert locate("pocket:") == MODELS
+    assert identity("pocket:") == f"sha256:{folder_digest(MODELS)}"
+    assert locate("pocket:clip") == MODELS / "clip"
+
+
+@pytest.mark.parametrize("name", ["pocket:../models", "pocket:/", "pocket:.", "groundingdino:"])
+def test_name_that_leaves_its_folder_is_refused(name):
+    with pytest.raises(ValueError, match="is no plain name"):
+        locate(name)

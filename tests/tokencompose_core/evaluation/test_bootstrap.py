@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
@@ -59,3 +61,19 @@ def test_one_prompt_says_nothing_of_other_prompts():
     hits, cases = np.array([[3, 1], [2, 0]]), np.array([[4, 4], [4, 4]])
     assert share_intervals(hits[:1], cases[:1]) == [None, None]
     assert None not in share_intervals(hits, cases)
+
+
+def test_every_prompt_is_drawn_as_often_as_any_other():
+    """Of all ways to draw as many prompts as there are, each as likely as any other."""
+    hits = np.array([[0], [1], [4], [0], [2]])
+    cases = np.full((5, 1), 4)
+    shares = [
+        100 * sum(int(hits[place, 0]) for place in drawn) / 20
+        for drawn in itertools.product(range(5), repeat=5)
+    ]
+    for level in (0.5, 0.8, 0.95):
+        expected = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
+        (interval,) = share_intervals(hits, cases, level=level, num_resamples=20_000)
+        assert interval == pytest.approx(tuple(expected), abs=5.0)  # one hit of twenty
+    assert share_intervals(np.array([[0], [1]]), np.ones((2, 1))) == [(0.0, 100.0)]
+    assert share_intervals(np.array([[1], [0]]), np.ones((2, 1))) == [(0.0, 100.0)]

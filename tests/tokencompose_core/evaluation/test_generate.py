@@ -95,6 +95,15 @@ class Rows:
         self.hook.remove()
 
 
+def test_later_round_alone_asks_for_what_all_rounds_together_do():
+    together = request_images(PROMPTS, 3, 5)
+    for number in range(3):
+        alone = request_images(PROMPTS, 1, 5, first_round=number)
+        assert alone == [request for request in together if request.round == number]
+        assert [request.name for request in alone] == [f"{i}_{number}" for i in range(3)]
+    assert len({request.seed for request in together}) == 9
+
+
 def test_fifty_steps_of_pndm_are_fifty_one_calls_of_the_unet_with_both_passes_in_each(pipeline):
     steps = []
     hook = pipeline.unet.register_forward_pre_hook(lambda module, inputs: steps.append(inputs[1]))

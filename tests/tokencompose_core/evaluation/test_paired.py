@@ -6,11 +6,13 @@ from data_schemas.evaluation_records import ScoredImage
 from tokencompose_core.evaluation.changed_prompts import ChangedPrompt, largest_changes
 from tokencompose_core.evaluation.paired import (
     Counted,
+    Difference,
     compare_images,
     count_multigen,
     count_visor,
     paired_difference,
 )
+from tokencompose_core.evaluation.variants import Estimate
 
 
 def image(prompt_id, number, num_found, *, blanked=False, related=None) -> ScoredImage:
@@ -107,3 +109,20 @@ def test_largest_changes_by_hand():
     assert gains == [ChangedPrompt(0, 1.5, 1), ChangedPrompt(4, 1.5, 0)]
     assert losses == [ChangedPrompt(1, -1.0, 0)]
     assert largest_changes(before, after, 1)[0] == gains[:1]
+
+
+@pytest.mark.parametrize(
+    ("interval", "excludes"),
+    [
+        ((0.1, 2.0), True),
+        ((-2.0, -0.1), True),
+        ((-1.0, 1.0), False),
+        ((0.0, 1.0), False),
+        ((-1.0, 0.0), False),
+        (None, False),
+    ],
+)
+def test_interval_on_either_side_of_zero_excludes_it(interval, excludes):
+    assert Difference(0.0, interval, None, 0, 0).excludes_zero == excludes
+    if interval is not None:
+        assert Estimate(0.0, *interval).excludes_zero == excludes

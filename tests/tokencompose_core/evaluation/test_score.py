@@ -160,3 +160,15 @@ def test_any_images_are_counted_as_a_plain_loop_does(
                         b.rival == name and b.rival_score > threshold for b in image.boxes
                     )
             assert count == expected > 0
+
+
+def test_interval_is_of_images_and_not_of_prompts():
+    """Both prompts have two images of three with both categories, whichever prompts are drawn."""
+    images = {
+        (number, own): seen({"a": 0.9, "b": 0.9 if own != number else 0.0})
+        for number in (0, 1)
+        for own in (0, 1, 2)
+    }
+    result = score([Prompt(0, "", ("a", "b")), Prompt(1, "", ("a", "b"))], 3, images)
+    assert result.mean[2] == pytest.approx(200 / 3)
+    assert result.interval[2] == pytest.approx((200 / 3, 200 / 3))

@@ -171,3 +171,16 @@ def test_other_numbers_of_seeds_are_refused_unless_there_is_one() -> None:
         compare_variants(counts, "1", num_objects=5)
     del counts["2"]
     assert compare_variants(counts, "1", num_objects=5)["3"].num_seeds == 3
+
+
+def test_variance_of_seeds_by_hand():
+    """Shares of three seeds on two prompts, whose means over seeds are equal: 50 %.
+
+    Seeds have 87.5, 62.5 and 0 %, of variance 2031.25. Of the residuals four are 12.5 and two are
+    0, over (3 - 1) (2 - 1) degrees of freedom 312.5. So Var(b) is 2031.25 - 312.5 / 2 = 1875, and
+    the half-width 1.96 (1875 / 3) ** 0.5 = 49.
+    """
+    hits = [[4, 3], [2, 3], [0, 0]]  # of four images each
+    counts = np.array([[[1] * own + [0] * (4 - own) for own in row] for row in hits])
+    score = compare_variants({"one": counts}, "one", num_objects=1)["one"].score[1]
+    assert (score.value, score.low, score.high) == pytest.approx((50.0, 1.0, 99.0))

@@ -178,3 +178,18 @@ def test_unconditional_is_object_accuracy_times_conditional(num_prompts, num_rou
     # Each image that is right adds one to the prompts with at least n, for one n.
     total = sum(share.percent for share in result.at_least.values()) / num_rounds
     assert result.unconditional.percent == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    ("relation", "small", "large"),
+    [
+        # Its left edge, and its upper one, lie further on than those of the large box.
+        ("to the left of", (30, 0, 40, 10), (0, 0, 100, 10)),
+        ("above", (0, 30, 10, 40), (0, 0, 10, 100)),
+        ("to the right of", (60, 0, 70, 10), (0, 0, 100, 10)),
+        ("below", (0, 60, 10, 70), (0, 0, 10, 100)),
+    ],
+)
+def test_centres_are_compared_and_not_edges(relation, small, large):
+    assert judge(relation, [("cat", 0.9, small), ("cup", 0.9, large)]).related
+    assert not judge(relation, [("cat", 0.9, large), ("cup", 0.9, small)]).related

@@ -149,6 +149,14 @@ def test_sides_of_prepared_images(size, expected):
     assert prepare_image(Image.new("RGB", size), 112, 144).shape[1:] == expected
 
 
+def test_prepared_pixels_are_normalised_with_the_colours_of_imagenet():
+    prepared = prepare_image(Image.new("RGB", (120, 60), (255, 128, 0)), 112, 144)
+    red, green, blue = prepared.mean(dim=(1, 2)).tolist()
+    assert red == pytest.approx((1.0 - 0.485) / 0.229, abs=1e-5)
+    assert green == pytest.approx((128 / 255 - 0.456) / 0.224, abs=1e-5)
+    assert blue == pytest.approx(-0.406 / 0.225, abs=1e-5)
+
+
 def test_batch_finds_what_single_images_give(detector):
     held_out = draw_held_out(40, seed=3)
     images = [item.image for item in held_out]

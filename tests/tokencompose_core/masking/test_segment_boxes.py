@@ -26,6 +26,7 @@ class BoxesThemselves:
 
     def encode(self, pixels):
         assert pixels.shape == (1, 3, 256, 256)
+        self.seen = pixels[0]
         return pixels
 
     def decode(self, features, boxes_xyxy):
@@ -46,6 +47,20 @@ def test_masks_lie_where_boxes_are_at_the_size_of_the_image(size):
     true = np.zeros_like(mask)
     true[round(box[1]) :, round(box[0]) : round(box[2])] = True
     assert (mask != true).mean() < 0.03
+
+
+def test_encoder_sees_normalised_colours_and_zeros_beside_the_image():
+    """Colours that SAM was trained with, as its authors' `build_sam` has them."""
+    segmenter = BoxesThemselves()
+    segment_boxes(segmenter, Image.new("RGB", (100, 50), (255, 128, 0)), [[0, 0, 9, 9]])
+    red, green, blue = segmenter.seen
+    for colour, value, mean, deviation in (
+        *((red, 255, 123.675, 58.395), (green, 128, 116.28, 57.12)),
+        (blue, 0, 103.53, 57.375),
+    ):
+        expected = torch.full((128, 256), (value - mean) / deviation)
+        torch.testing.assert_close(colour[:128], expected, rtol=0, atol=1e-5)
+        assert not colour[128:].any()
 
 
 def test_no_more_boxes_are_decoded_at_once_than_asked_for():

@@ -207,3 +207,30 @@ def test_one_removed_sample_changes_few_partitions():
     fewer = keys[:1000] + keys[1001:]
     after = set(map(tuple, cut_partitions(fewer, 32, str)))
     assert len(before - after) <= 4
+
+
+def test_digest_of_a_source_changes_with_every_file_that_it_reads(tmp_path):
+    vsr, captions = tmp_path / "vsr.jsonl", tmp_path / "captions.json"
+    image = tmp_path / "train2017" / LINE["image"]
+    image.parent.mkdir()
+    coco = {
+        "images": [{"id": 1, "file_name": LINE["image"]}],
+        "annotations": [{"image_id": 1, "caption": "A cat."}],
+    }
+
+    def digest(colour="red", caption="A cat.", line=LINE):
+        Image.new("RGB", (40, 40), colour).save(image)
+        captions.write_text(
+            json.dumps(coco | {"annotations": [{"image_id": 1, "caption": caption}]})
+        )
+        write_vsr(vsr, [line])
+        return digest_source(vsr, [captions], tmp_path, "train2017")
+
+    plain = digest()
+    others = [
+        digest(colour="blue"),
+        digest(caption="A cat and a boat."),
+        digest(line=LINE | {"caption": "The boat is left of the cat."}),
+    ]
+    assert len({plain, *others}) == 4
+    assert digest() == plain

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data_schemas.records import GroundedCaption, GroundedPhrase, IndexedCaption
 from tokencompose_core.shards.read_shard import read_members, read_shard
-from tokencompose_core.shards.write_shard import INDEX_NAME, SHARD_NAME, write_shard
+from tokencompose_core.shards.write_shard import INDEX_NAME, SHARD_NAME, index_row, write_shard
 from tokencompose_core.store.keys import file_digest
 from tokencompose_core.store.run_lengths import encode_mask
 from tokencompose_core.store.tables import read_table
@@ -85,6 +85,13 @@ def test_index_holds_the_samples_and_what_one_may_ask_for(tmp_path, samples):
     members = read_members(tmp_path / SHARD_NAME, names)
     assert members[names[0]] == (tmp_path / "images" / samples[0].image_path).read_bytes()
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(members[names[1]]))), MASK)
+
+
+def test_score_of_a_phrase_is_that_of_its_best_box(samples):
+    bare, cat = samples[0].phrases
+    two = cat.model_copy(update={"boxes": [[2, 3, 7, 9]] * 3, "scores": [0.4, 0.9, 0.3]})
+    row = index_row(samples[0].model_copy(update={"phrases": [bare, two]}), "jpg")
+    assert [phrase.score for phrase in row.phrases] == [None, 0.9]
 
 
 def test_phrase_with_a_mask_and_no_score_is_indexed(tmp_path, samples):

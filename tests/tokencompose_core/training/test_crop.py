@@ -109,6 +109,18 @@ def test_crop_holds_whatever_is_visible_and_coverage_finds_a_cell_for_it(image, 
     assert bool(reduce_mask(crop_mask(mask, 512), 64, "coverage").any())
 
 
+@pytest.mark.parametrize(
+    ("column", "is_seen"), [(1, False), (2, True), (3, True), (21, True), (22, True), (23, False)]
+)
+def test_crop_holds_pixels_that_its_border_cuts(column, is_seen):
+    """A side of 16 is 20 pixels of 24: with 19 resized and 1 or 2 of them cut off, 2.5 to 22.5."""
+    mask = np.zeros((20, 24), dtype=bool)
+    mask[:, column] = True
+    for own in (mask, mask.T):
+        assert crop_holds(own, 16) == is_seen
+        assert bool(crop_mask(own, 16).any()) == is_seen
+
+
 def test_crop_holds_nothing_of_what_ends_at_its_border():
     mask = np.zeros((480, 640), dtype=bool)
     mask[:, :80] = mask[:, 560:] = True

@@ -59,6 +59,19 @@ def test_encoded_samples_survive_the_disk(tmp_path, encoded):
     assert len(read_encoded([tmp_path / "a", tmp_path / "b"]).keys) == 10
 
 
+def test_joined_shards_are_what_one_shard_of_all_samples_is(tmp_path, frozen_parts, encoded):
+    samples = make_samples()
+    for name, own in (("a", samples[:2]), ("b", samples[2:])):
+        (tmp_path / name).mkdir()
+        write_encoded(tmp_path / name, encode(frozen_parts, own)[0])
+    joined = read_encoded([tmp_path / "a", tmp_path / "b"])
+    assert (joined.keys, joined.positions) == (encoded.keys, encoded.positions)
+    for name in ("latents_mean", "latents_deviation", "encoder_hidden_states"):
+        torch.testing.assert_close(getattr(joined, name), getattr(encoded, name))
+    assert all(torch.equal(joined.grids[side], grid) for side, grid in encoded.grids.items())
+    assert not torch.equal(encoded.grids[8][:4], encoded.grids[8][4:8]), "masks tell samples apart"
+
+
 def test_selected_samples_keep_their_phrases(frozen_parts):
     samples = make_samples()
     samples[1] = replace(samples[1], spans=[], masks=[])

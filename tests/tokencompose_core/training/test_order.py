@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 
 import pytest
@@ -53,6 +54,14 @@ def test_held_out_samples_stay_when_others_join():
     assert 320 < len(chosen) < 480
     assert held_out_keys(many[:1000], 0.1) == chosen & set(many[:1000])
     assert held_out_keys(many, 0.0) == set()
+
+
+def test_held_out_is_whose_digest_is_a_small_share_of_the_largest():
+    many = [f"{n:05d}" for n in range(500)]
+    digests = {key: int(hashlib.sha256(f"held-out-{key}".encode()).hexdigest(), 16) for key in many}
+    for fraction in (0.1, 0.5):
+        small = {key for key, digest in digests.items() if digest / 2**256 < fraction}
+        assert held_out_keys(many, fraction) == small
 
 
 def test_something_is_left_to_train_on():

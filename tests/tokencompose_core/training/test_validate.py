@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,3 +82,52 @@ def test_preference_is_the_mean_over_nouns_layers_and_timesteps(frozen_parts):
         unet, scheduler, encode(frozen_parts, [alone])[0], paper_losses, layers=("mid", "up")
     )
     assert "preference" not in single
+
+
+def test_inside_is_the_mean_over_samples_with_phrases(encoded):
+    """Share of a token's mean map over heads, mean over layers, tokens, timesteps and samples."""
+    kept = torch.tensor([row != 1 for row in range(5) for _ in range(2)])
+    some = replace(
+        encoded,
+        positions=[[] if row == 1 else own for row, own in enumerate(encoded.positions)],
+        grids={side: grid[kept] for side, grid in encoded.grids.items()},
+    )
+    unet, scheduler = make_unet(), DDPMScheduler()
+    with torch.no_grad():
+        for name, weights in unet.named_parameters():
+            if ".attn2.to_" in name:  # or all heads would look almost everywhere alike
+                weights.mul_(4.0)
+    found = validate_unet(
+        unet, scheduler, some, paper_losses, layers=("mid", "up"), timesteps=(200, 700)
+    )
+    draws = torch.randn((2, 5, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    layers = cross_attention_layers(unet, ("mid", "up"), 8)
+    of_samples = []
+    for row in (0, 2, 3, 4):
+        of_tokens = []
+        latents = encoded.latents_mean[row] + encoded.latents_deviation[row] * draws[0, row]
+        for timestep in (200, 700):
+            noisy = scheduler.add_noise(latents, draws[1, row], torch.tensor([timestep]))
+            states = encoded.encoder_hidden_states[row : row + 1]
+            with torch.no_grad(), capture_attention(unet, layers) as attention:
+                unet(noisy[None], timestep, states)
+            for phrase, positions in enumerate(encoded.positions[row]):
+                for position in positions:
+                    shares = []
+                    for maps in attention.maps.values():
+                        mean = sum(maps[0, :, :, :, position]) / maps.shape[1]
+                        mask = encoded.grids[maps.shape[2]][2 * row + phrase]
+                        shares.append(float(mean[mask].sum() / mean.sum()))
+                    of_tokens.append(sum(shares) / len(shares))
+        of_samples.append(sum(of_tokens) / len(of_tokens))
+    assert found["inside"] == pytest.approx(sum(of_samples) / len(of_samples), rel=1e-4)
+
+
+def test_nothing_is_dropped_in_a_validation(encoded):
+    found = [
+        validate_unet(
+            make_unet(dropout).train(), DDPMScheduler(), encoded, paper_losses, layers=("mid",)
+        )
+        for dropout in (0.0, 0.5)
+    ]
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
