@@ -41,11 +41,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     ),
     "rank": (*PLACES, *SPEED),
     "parse": (*NAMES, *SPEED),
-    "mask": (
-        *(*PLACES, *NAMES, *SPEED, ".settings.boxes_at_once"),
-        # Empty with transformers.
-        *(".settings.detector_config", ".settings.segmenter_config", ".settings.text_encoder"),
-    ),
+    "mask": (*PLACES, *NAMES, *SPEED, ".settings.boxes_at_once"),
     "mask by packages": (*PLACES, *NAMES, *SPEED, ".settings.boxes_at_once"),
     "shard": (*PLACES, *NAMES),
     # For its lineage: an equal set may have been made from another selection.
