@@ -25,11 +25,10 @@ the folder `--model`; all else is kept in the store.
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
-from objectives import ARMS, train
+from objectives import ARMS, print_scores, train
 from own_object import print_tables as print_own_object
 from words import print_tables as print_words
 
@@ -68,29 +67,6 @@ def train_base_model(folder: Path) -> None:
     partial.rename(folder)
 
 
-def ablation(base_model: Path, seeds: list[int]) -> dict[str, Any]:
-    """The config of `ablate` for this experiment."""
-    return {
-        "profile": "pocket",
-        "seeds": seeds,
-        "run": ["context-free"],
-        "finetune": {"base_model": str(base_model)},
-        "studies": {
-            "context-free": [
-                {"label": "frozen", "frozen": True},
-                *(
-                    {
-                        "label": name,
-                        "reference": name == "denoising alone",
-                        "changes": {"objective": changes},
-                    }
-                    for name, changes in COMPARED.items()
-                ),
-            ]
-        },
-    }
-
-
 def main() -> None:
     """Train what is missing and print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -104,13 +80,8 @@ def main() -> None:
     print_own_object(trained, base_model, options.seeds)
     print_words(trained, base_model, options.seeds, num_scenes=100, num_prompts=64)
 
-    from data_schemas.configs.ablate_config import AblateConfig
-    from flows.ablate import ablate
-    from flows.local_server import local_server
-    from flows.print_results import print_ablation
-
-    with local_server():
-        print_ablation(ablate(AblateConfig.model_validate(ablation(base_model, options.seeds))))
+    finetune = {"base_model": str(base_model)}
+    print_scores("context-free", options.seeds, COMPARED, finetune=finetune)
 
 
 if __name__ == "__main__":

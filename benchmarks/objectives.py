@@ -63,6 +63,33 @@ def train(
     return models
 
 
+def print_scores(
+    study: str, seeds: Sequence[int], arms: Mapping[str, dict[str, Any]], **changes: Any
+) -> None:
+    """Print the tables of `ablate` for the models of `train`, beside the base model.
+
+    Args:
+        study: Its name.
+        seeds: Of the trainings.
+        arms: What each changes in `finetune.objective`; the first is what others are held to.
+        changes: Sections of the profile that differ, as `train` was given them.
+    """
+    from data_schemas.configs.ablate_config import AblateConfig
+    from flows.ablate import ablate
+    from flows.local_server import local_server
+    from flows.print_results import print_ablation
+
+    variants: list[dict[str, Any]] = [{"label": "frozen", "frozen": True}]
+    for arm, objective in arms.items():
+        changed = {"objective": objective}
+        variants.append({"label": arm, "reference": len(variants) == 1, "changes": changed})
+    config = AblateConfig.load(
+        "pocket", seeds=list(seeds), run=[study], studies={study: variants}, **changes
+    )
+    with local_server():
+        print_ablation(ablate(config))
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

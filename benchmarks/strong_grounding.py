@@ -25,7 +25,7 @@ grounding does not mend images here.
 import argparse
 from typing import Any
 
-from objectives import ARMS, train
+from objectives import ARMS, print_scores, train
 from own_object import print_tables as print_own_object
 
 from data_schemas.configs.finetune_config import FinetuneConfig
@@ -47,30 +47,6 @@ DATASET: dict[str, Any] = {
 TRAINING = {"num_steps": 600}
 
 
-def ablation(seeds: list[int]) -> dict[str, Any]:
-    """The config of `ablate` for this experiment."""
-    return {
-        "profile": "pocket",
-        "seeds": seeds,
-        "run": ["strong-grounding"],
-        "curate": DATASET,
-        "finetune": TRAINING,
-        "studies": {
-            "strong-grounding": [
-                {"label": "frozen", "frozen": True},
-                *(
-                    {
-                        "label": name,
-                        "reference": name == "denoising alone",
-                        "changes": {"objective": changes},
-                    }
-                    for name, changes in COMPARED.items()
-                ),
-            ]
-        },
-    }
-
-
 def main() -> None:
     """Train what is missing and print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -78,14 +54,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     trained = train(seeds, TRAINING, COMPARED, DATASET)
     print_own_object(trained, require(POCKET.base_model), seeds)
-
-    from data_schemas.configs.ablate_config import AblateConfig
-    from flows.ablate import ablate
-    from flows.local_server import local_server
-    from flows.print_results import print_ablation
-
-    with local_server():
-        print_ablation(ablate(AblateConfig.model_validate(ablation(seeds))))
+    print_scores("strong-grounding", seeds, COMPARED, curate=DATASET, finetune=TRAINING)
 
 
 if __name__ == "__main__":
