@@ -106,21 +106,22 @@ def print_tables(
         for arm, trained in models.items()
     }
     keys = [key for key in rows["before"][0][0] if "," not in key]
+    width = max(17, *(len(arm) + 1 for arm in rows))
     print(f"\nheld-out nouns beside others, seeds {seeds}, mean over seeds (lowest, highest)")
-    print(f"{'':17}{'own':>7}{'others':>8}  preference:" + "".join(f"{k:>22}" for k in keys))
+    print(f"{'':{width}}{'own':>7}{'others':>8}  preference:" + "".join(f"{k:>22}" for k in keys))
     for arm, runs in rows.items():
         own, others, _ = torch.stack([shares["all"] for shares, _ in runs]).mean(dim=0)
         cells = (spread([float(shares[k][2]) for shares, _ in runs]) for k in keys)
-        print(f"{arm:17}{own:7.3f}{others:8.3f}{'':13}" + "".join(f"{c:>22}" for c in cells))
+        print(f"{arm:{width}}{own:7.3f}{others:8.3f}{'':13}" + "".join(f"{c:>22}" for c in cells))
     levels = [f"{key}, {timestep}" for key in ("all", "up_8") for timestep in TIMESTEPS]
-    print(f"\n{'preference at':17}" + "".join(f"{level:>11}" for level in levels))
+    print(f"\n{'preference at':{width}}" + "".join(f"{level:>11}" for level in levels))
     for arm, runs in rows.items():
         means = (torch.stack([shares[level][2] for shares, _ in runs]).mean() for level in levels)
-        print(f"{arm:17}" + "".join(f"{float(mean):11.3f}" for mean in means))
-    print(f"\n{'inside, over':17}" + "".join(f"{label:>22}" for label in LAYERS))
+        print(f"{arm:{width}}" + "".join(f"{float(mean):11.3f}" for mean in means))
+    print(f"\n{'inside, over':{width}}" + "".join(f"{label:>22}" for label in LAYERS))
     for arm, runs in rows.items():
         cells = (spread([inside[label] for _, inside in runs]) for label in LAYERS)
-        print(f"{arm:17}" + "".join(f"{c:>22}" for c in cells))
+        print(f"{arm:{width}}" + "".join(f"{c:>22}" for c in cells))
 
 
 def main() -> None:
