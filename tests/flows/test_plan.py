@@ -5,8 +5,10 @@ import json
 from typing import Any
 
 import pytest
+import torch
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from safetensors.torch import save_file
 
 from flows.__main__ import main
 from flows.curate import curate
@@ -68,7 +70,8 @@ def test_changed_threshold_is_named_with_both_values(drawn: DrawnSet):
 
 def test_other_model_is_named_by_its_digest(drawn: DrawnSet, tmp_path):
     path = tmp_path / "other.safetensors"
-    path.write_bytes(b"not read by a plan")
+    # No segmenter: a plan reads what a file holds, and builds no model of it.
+    save_file({"weight": torch.zeros(1)}, path)
     planned = run_flow(plan, drawn.config(mask={"segmenter_checkpoint": str(path)}))
     check_plan(planned)
     why = only(planned, "mask").why

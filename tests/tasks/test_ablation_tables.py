@@ -44,11 +44,14 @@ def test_cells_of_a_hand_made_result() -> None:
         )
 
     scores = {"first": made(1, 50.0, 40.0, 61.0), "second": made(3, 47.0, 45.5, 49.0)}
-    facts = {"first": {"inside": 0.25}, "second": {"inside": 0.5, "denoising": 0.125}}
+    facts = {
+        "first": {"inside": 0.25, "preference": 0.75},
+        "second": {"inside": 0.5, "denoising": 0.125},
+    }
     assert score_table(scores, {"first": {}, "second": {2: 46.5}}, facts) == [
-        ["variant", "seeds", "images", "MG2", "inside", "denoising"],
-        ["first", "1", "8", "50.0 [40.0, 61.0]", "0.2500", ""],
-        ["second", "3", "8", "47.0 (2.2) [45.5, 49.0]", "0.5000", "0.1250"],
-        ["(paper)", "", "", "46.50", "", ""],
+        ["variant", "seeds", "images", "MG2", "inside", "preference", "denoising"],
+        ["first", "1", "8", "50.0 [40.0, 61.0]", "0.2500", "0.7500", ""],
+        ["second", "3", "8", "47.0 (2.2) [45.5, 49.0]", "0.5000", "", "0.1250"],
+        ["(paper)", "", "", "46.50", "", "", ""],
     ]
     assert difference_table(scores, "first")[1:] == [["second", "-3.0 [-5.0, -1.0] *"]]
