@@ -58,15 +58,19 @@ def check_clip(settings: ClipModel | RankConfig, field: str) -> None:
 
                 check_clip_name(settings.model, settings.pretrained)
             else:
+                from tokencompose_core.checkpoints.check_file import check_file
                 from tokencompose_core.checkpoints.check_folder import check_folder
 
                 check_folder(path)
                 require(str(path / "open_clip_config.json"))
-                if not any(file.suffix in _WEIGHTS for file in path.iterdir()):
+                weights = [file for file in path.iterdir() if file.suffix in _WEIGHTS]
+                if not weights:
                     raise FileNotFoundError(
                         f"{path} has no open_clip_model.safetensors, and no other weights; see that"
                         " its download came to its end"
                     )
+                for file in weights:
+                    check_file(file)
     except ValueError as error:
         raise ValueError(f"{field}.model: {error}") from error
 

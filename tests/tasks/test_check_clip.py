@@ -56,8 +56,12 @@ def test_a_folder_without_weights_is_refused(tmp_path):
     (tmp_path / "open_clip_config.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"score\.model: .* no open_clip_model\.saf"):
         check(str(tmp_path))
-    torch.save({}, tmp_path / "open_clip_pytorch_model.bin")
+    weights = tmp_path / "open_clip_pytorch_model.bin"
+    torch.save({}, weights)
     check(str(tmp_path))
+    weights.write_bytes(weights.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"score\.model: .* \(its end is missing\)"):
+        check(str(tmp_path))
 
 
 def test_a_file_that_open_clip_will_not_open_is_refused(tmp_path):

@@ -13,7 +13,7 @@ def check_file(path: Path) -> None:
     """Refuse a file that is no checkpoint by its beginning and its end; no weights are read.
 
     Such as a download that was interrupted, a page in the place of a file, or the note that git
-    keeps for a large one.
+    keeps for a large one. Pickles of the form before zip have no end that can be told.
 
     Args:
         path: The file.

@@ -41,7 +41,8 @@ def measure_own_object(
         tokens: What the entries are.
 
     Returns:
-        Of the entries that have other objects beside their own, in their order.
+        Of the entries that have other objects beside their own, and attention on any of these, in
+        their order.
     """
     sample_of_phrase = tokens.sample.new_zeros(len(masks))
     sample_of_phrase[tokens.phrase] = tokens.sample
@@ -52,7 +53,8 @@ def measure_own_object(
     shares = attention / attention.sum(dim=(1, 2), keepdim=True)
     on_own, on_others = ((shares * part).sum(dim=(1, 2)) for part in (own, others))
     own_cells, other_cells = (part.sum(dim=(1, 2)) for part in (own, others))
-    kept = (own_cells > 0) & (other_cells > 0)
+    # Not where attention has underflowed to 0: such a token prefers nothing.
+    kept = (own_cells > 0) & (other_cells > 0) & (on_own + on_others > 0)
     on_own, on_others = on_own[kept], on_others[kept]
     dense, other_dense = on_own / own_cells[kept], on_others / other_cells[kept]
     return OwnObject(on_own, on_others, dense / (dense + other_dense))

@@ -11,7 +11,8 @@ from tokencompose_core.checkpoints.pipeline_class import load_options
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub's cache with an empty snapshot of a model."""
+    """A hub's cache with an empty snapshot of a model; no hub is asked."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     repository = tmp_path / "models--nobody--sd"
     (repository / "refs").mkdir(parents=True)

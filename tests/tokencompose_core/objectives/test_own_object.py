@@ -28,6 +28,16 @@ def test_other_objects_are_those_of_the_sample_without_the_own_one():
     assert torch.allclose(found.preference, torch.tensor([0.75]))
 
 
+def test_tokens_that_attend_to_no_object_are_left_out():
+    tokens = index_phrase_tokens([[[1], [2], [3]]])
+    masks = torch.tensor([TOP_LEFT, BOTTOM_RIGHT, TOP_LEFT])
+    maps = torch.zeros(3, 2, 2)
+    maps[0, 0, 1] = 1.0  # beside both objects
+    maps[2, 0, 0] = 1.0  # and of the second not a trace is left
+    found = measure_own_object(maps, masks, tokens)
+    assert found.own.tolist() == found.preference.tolist() == [1.0]
+
+
 def test_preference_does_not_depend_on_sizes():
     tokens = index_phrase_tokens([[[1], [2]]])
     masks = torch.tensor([TOP, BOTTOM_RIGHT])
