@@ -1,6 +1,6 @@
 """Does MultiGen follow once nouns attend to their own objects?
 
-    python benchmarks/strong_grounding.py [--seeds 1 2 3]
+    python benchmarks/strong_grounding.py [--seeds 1 2 3] [--confirm]
 
 With the pocket profile's weights grounding moves attention onto all objects of a caption, not onto
 the noun's own (`benchmarks/own_object.py`), and MultiGen stays where it was. The first may be the
@@ -20,6 +20,10 @@ the experiment was seen:
 
 If 1 holds and 3 does not, it is not for want of telling objects apart, to that degree, that
 grounding does not mend images here.
+
+1 held and 3 did not: MG3 was higher by 4.7 points [-2.1, +11.5]. So 192 other prompts were drawn
+for the same models, `--confirm`; written down before their first figure was seen: MG3 is higher
+with grounding, and its 95 % interval excludes zero. If it does not, the 4.7 points were chance.
 """
 
 import argparse
@@ -45,16 +49,22 @@ DATASET: dict[str, Any] = {
     "source": {"seed": 40, "num_images": 2600, "num_damaged": 0},
 }
 TRAINING = {"num_steps": 600}
+OTHER_PROMPTS = {"multigen": {"pocket": {"prompts": {"num_prompts": 192, "seed": 24}}}}
 
 
 def main() -> None:
     """Train what is missing and print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    seeds = parser.parse_args().seeds
+    parser.add_argument("--confirm", action="store_true", help="score with other prompts")
+    options = parser.parse_args()
+    seeds = options.seeds
+    changes: dict[str, Any] = {"curate": DATASET, "finetune": TRAINING}
+    if options.confirm:
+        changes["evaluate"] = OTHER_PROMPTS
     trained = train(seeds, TRAINING, COMPARED, DATASET)
     print_own_object(trained, require(POCKET.base_model), seeds)
-    print_scores("strong-grounding", seeds, COMPARED, curate=DATASET, finetune=TRAINING)
+    print_scores("strong-grounding", seeds, COMPARED, **changes)
 
 
 if __name__ == "__main__":
