@@ -1,6 +1,7 @@
 """Read captions from CSV files with a line of column names."""
 
 import io
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
         ValueError: If a column is missing, naming those that exist, if the file is no CSV, or if it
             ends inside quotes, naming the row in which they are opened.
     """
-    names = _column_names(path, delimiter)
+    given_names = _column_names(path, delimiter)
+    names = [_text(name) for name in given_names]
     check_columns(path, names, columns)
     # Quotes that nothing closes make one row of all that follows, this line included.
     last_line = _LAST_LINE + delimiter * len(names)
@@ -70,14 +72,14 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
             ),
-            # As bytes: one cell that is not UTF-8 must not cost the file. All columns: an open
-            # quote in any of them takes in rows.
+            # All columns: an open quote in any of them takes in rows.
             convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=list(dict.fromkeys(names)),
-                column_types={name: pa.binary() for name in names},
+                include_columns=list(dict.fromkeys(given_names)),
+                column_types={name: pa.binary() for name in given_names},
             ),
         )
         for batch in reader:
+            batch = batch.rename_columns(list(dict.fromkeys(names)))
             suspects = rows_with_breaks(batch)
             for index, cells in enumerate(batch.select(columns.needed).to_pylist()):
                 number += 1
@@ -86,7 +88,13 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
                     number += 1
                 row: dict[str, Any] | Rejection
                 swallowed = index in suspects and describe_swallowed(
-                    batch.slice(index, 1).to_pylist()[0], names, columns, delimiter
+                    {
+                        name: _bytes(cell)
+                        for name, cell in batch.slice(index, 1).to_pylist()[0].items()
+                    },
+                    names,
+                    columns,
+                    delimiter,
                 )
                 if swallowed:
                     place = f"{path.name}, row {number}"
@@ -110,18 +118,25 @@ def read_csv(path: Path, columns: Columns, *, delimiter: str) -> Iterator[Captio
 
 
 class _LinedFile:
-    """A file, uncompressed if its name says how, with a line below its last one."""
+    """A file, uncompressed if its name says how, with a line below its last one.
+
+    Each byte comes as a character of its own. What PyArrow reads is valid UTF-8 thus, and what is
+    not costs its row and not the file.
+    """
 
     closed = False
 
-    def __init__(self, path: Path, line: bytes) -> None:
+    def __init__(self, path: Path, line: bytes = b"") -> None:
         self._file = io.BufferedReader(pa.input_stream(str(path)))
+        if self._file.peek(len(BOM_UTF8)).startswith(BOM_UTF8):
+            self._file.read(len(BOM_UTF8))
         self._line = io.BytesIO(line)
 
     def read(self, size: int) -> bytes:
         """The next bytes; the line follows in the same block, so that rows straddle no other."""
-        content = self._file.read(size)
-        return content + self._line.read(size - len(content))
+        half = (size + 1) // 2  # a byte may become two
+        content = self._file.read(half)
+        return (content + self._line.read(half - len(content))).decode("latin-1").encode()
 
     def close(self) -> None:
         """Close the file."""
@@ -129,23 +144,32 @@ class _LinedFile:
 
 
 def _column_names(path: Path, delimiter: str) -> list[str]:
+    """Names as they are read, see `_LinedFile`."""
     try:
         return pyarrow.csv.open_csv(
-            path,
+            _LinedFile(path),
             read_options=pyarrow.csv.ReadOptions(use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda row: "skip"
             ),
         ).schema.names
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _bytes(cell: bytes) -> bytes:
+    return cell if cell.isascii() else cell.decode().encode("latin-1")
+
+
+def _text(read: str) -> str:
+    return read.encode("latin-1").decode(errors="backslashreplace")
 
 
 def _decode(cells: dict[str, bytes], place: str) -> dict[str, Any] | Rejection:
     row = {}
     for name, cell in cells.items():
         try:
-            row[name] = cell.decode("utf-8")
+            row[name] = _bytes(cell).decode()
         except UnicodeDecodeError as error:
             detail = f"field {name!r} is not UTF-8 at byte {error.start}"
             return reject_row(place, RejectionReason.ROW_NOT_UTF8, detail)

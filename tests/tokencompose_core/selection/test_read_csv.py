@@ -37,6 +37,33 @@ def test_csv_with_quotes_line_breaks_and_bad_rows(tmp_path):
     ]
 
 
+def test_bytes_that_are_not_utf8_cost_their_row_alone_wherever_they_stand(tmp_path, capfd):
+    content = (
+        b"\xef\xbb\xbffile,text,by \xff,\xc3\xa9t\xc3\xa9\n"
+        b"a.jpg,Caf\xc3\xa9 \xf0\x9f\x90\xb1.,\xff,\xff\n"
+        b"b.jpg,Caf\xe9.,x,y,z\n"
+        b"c.jpg,\x85\xe9.,x,y\n"
+        b"d.jpg,\xe4\xb8\x80,x,y"
+    )
+    candidates, rejected = read(csv_source(tmp_path, content))
+    assert found(candidates) == [("a.jpg", ["Caf\xe9 \U0001f431."]), ("d.jpg", ["\u4e00"])]
+    assert sorted(reasons(rejected)) == [
+        ("row-broken", "c.csv, row 2: 5 cells instead of 4"),
+        ("row-not-utf8", "c.csv, row 3: field 'text' is not UTF-8 at byte 0"),
+    ]
+    assert capfd.readouterr().err == ""  # nothing that PyArrow could not pass on
+    with pytest.raises(ValueError, match=r"no column 'name', but .*'by \\\\xff', 'été'\]"):
+        read(csv_source(tmp_path, content, caption_column="name"))
+
+
+def test_file_larger_than_a_block_is_read_to_its_end(tmp_path):
+    text = "一" + "é" * 990
+    rows = [f"{number}.jpg,{text}".encode() for number in range(2000)]  # 4 MB
+    candidates, rejected = read(csv_source(tmp_path, b"\n".join([b"file,text", *rows])))
+    assert not rejected
+    assert found(candidates) == [(f"{number}.jpg", [text]) for number in range(2000)]
+
+
 def test_rows_are_chosen_by_columns_and_filters(tmp_path):
     content = b"id;file;text;lang\na/1;a.jpg;A cat.;en\n2;b.jpg;Un chien.;fr\na/1;c.jpg;x;en\n"
     settings = {"delimiter": ";", "id_column": "id", "filters": {"lang": ["en", "de"]}}
