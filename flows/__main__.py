@@ -17,7 +17,7 @@ from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyC
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.command_line import parse_arguments
 from flows.describe_problems import describe_problems
-from flows.local_server import end_unused_server, local_server
+from flows.local_server import end_unused_server, is_running, local_server, ui_url
 from flows.print_results import (
     print_ablation,
     print_changes,
@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "ui":
             end_unused_server()
+            if is_running():
+                print(f"The UI is up already, at {ui_url()}.")
+                return 0
             # In the place of this process: Ctrl-C, and all else, is for the server alone.
             os.execv(sys.executable, [sys.executable, "-m", "prefect", "server", "start"])
         if options.command == "score-released":
