@@ -20,6 +20,7 @@ from flows.describe_problems import describe_problems
 from flows.local_server import end_unused_server, is_running, local_server, ui_url
 from flows.print_results import (
     print_ablation,
+    print_announced,
     print_changes,
     print_evaluation,
     print_figures,
@@ -133,6 +134,7 @@ def _run(options: argparse.Namespace) -> None:
                 from flows.curate import curate
 
                 print_set(curate(caption_set), caption_set.profile)
+                print_announced("finetune", caption_set.profile)
             print_reach(caption_set)
         case "finetune":
             training = FinetuneConfig.model_validate(values)
@@ -141,6 +143,7 @@ def _run(options: argparse.Namespace) -> None:
 
                 stored = finetune(options.dataset, training, options.label)
                 print_model(stored, options.label, training.base_model, training.profile)
+                print_announced("evaluate", training.profile)
         case "register-captions":
             arrived = CurateConfig.model_validate(values)
             with local_server():

@@ -1,6 +1,7 @@
 """What the command line prints when a flow has ended."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,13 @@ def print_model(stored: "Input", label: str, base_model: str, profile: str) -> N
 def _with(profile: str) -> tuple[str, ...]:
     """The option of a command that has it take the same profile."""
     return () if profile == "pocket" else ("--profile", profile)
+
+
+def print_announced(follows: str, profile: str) -> None:
+    """What an automation starts by itself, for who would start it too; nothing without a server."""
+    with suppress(ValueError):  # the file is gone since the run began
+        if builtin_profile(profile) is not None and is_lasting():
+            print(f"Announced: {follows} follows by itself, if its automation is on.")
 
 
 def print_inspection(found: "Inspection") -> None:

@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from data_schemas.configs.curate_config import CurateConfig
 from flows.__main__ import main
 from flows.print_results import (
+    print_announced,
     print_evaluation,
     print_model,
     print_reach,
@@ -137,6 +138,22 @@ def test_who_has_a_server_is_not_told_to_start_one(capsys):
     with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
         print_evaluation(found, None)
         assert f"UI        make ui, then open {url}/runs" in capsys.readouterr().out
+
+
+def test_who_starts_an_automation_by_a_command_hears_what_follows(tmp_path, capsys):
+    unfollowed = tmp_path / "mine.toml"
+    unfollowed.write_text("[curate]")
+    with (
+        http_server(Healthy) as port,
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}),
+    ):
+        print_announced("finetune", "pocket")
+        assert "finetune follows by itself" in capsys.readouterr().out
+        print_announced("finetune", str(unfollowed))
+        print_announced("finetune", str(tmp_path / "gone.toml"))
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        print_announced("finetune", "pocket")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("text", "follows"), [('base = "paper"', True), ("[curate]", False)])
