@@ -17,9 +17,10 @@ from data_schemas.configs.operate_config import GcConfig, LineageConfig, VerifyC
 from data_schemas.configs.reproduce_config import ReproduceConfig
 from flows.command_line import parse_arguments
 from flows.describe_problems import describe_problems
-from flows.local_server import end_unused_server, local_server
+from flows.local_server import end_unused_server, is_running, local_server, ui_url
 from flows.print_results import (
     print_ablation,
+    print_announced,
     print_changes,
     print_evaluation,
     print_figures,
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "ui":
             end_unused_server()
+            if is_running():
+                print(f"The UI is up already, at {ui_url()}.")
+                return 0
             # In the place of this process: Ctrl-C, and all else, is for the server alone.
             os.execv(sys.executable, [sys.executable, "-m", "prefect", "server", "start"])
         if options.command == "score-released":
@@ -130,6 +134,7 @@ def _run(options: argparse.Namespace) -> None:
                 from flows.curate import curate
 
                 print_set(curate(caption_set), caption_set.profile)
+                print_announced("finetune", caption_set.profile)
             print_reach(caption_set)
         case "finetune":
             training = FinetuneConfig.model_validate(values)
@@ -138,6 +143,7 @@ def _run(options: argparse.Namespace) -> None:
 
                 stored = finetune(options.dataset, training, options.label)
                 print_model(stored, options.label, training.base_model, training.profile)
+                print_announced("evaluate", training.profile)
         case "register-captions":
             arrived = CurateConfig.model_validate(values)
             with local_server():

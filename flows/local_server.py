@@ -43,6 +43,11 @@ def is_running() -> bool:
         return False
 
 
+def is_lasting() -> bool:
+    """Whether a server answers that does not end with the commands that use it."""
+    return is_running() and _noted_server() is None
+
+
 @contextmanager
 def local_server() -> Iterator[None]:
     """Have a Prefect server while the context lasts.

@@ -1,11 +1,12 @@
 """What the command line prints when a flow has ended."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 from data_schemas.profiles import builtin_profile
-from flows.local_server import ui_url
+from flows.local_server import is_lasting, ui_url
 from flows.shown_command import from_here, shown_command
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def print_reproduction(result: "Reproduction", run: "UUID | None") -> None:
     for model in result.models:
         if model.stored is not None:
             print(f"model     {model.stored.key}  {model.label}")
-    print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
+    _print_ui(f"runs/flow-run/{run}")
 
 
 def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
@@ -67,7 +68,7 @@ def print_evaluation(found: "Evaluation", run: "UUID | None") -> None:
         seconds = f"{latency.mean:.3g} ({latency.deviation:.2g})"
         print(f"{latency.label:{width}}{seconds:>18}{latency.num_images:>9}  {latency.machine}")
     print(f"\nreport    {from_here(found.report_path)}")
-    print(f"UI        make ui, then open {ui_url()}/runs/flow-run/{run}")
+    _print_ui(f"runs/flow-run/{run}")
 
 
 def print_ablation(made: "Ablation") -> None:
@@ -117,6 +118,13 @@ def _with(profile: str) -> tuple[str, ...]:
     return () if profile == "pocket" else ("--profile", profile)
 
 
+def print_announced(follows: str, profile: str) -> None:
+    """What an automation starts by itself, for who would start it too; nothing without a server."""
+    with suppress(ValueError):  # the file is gone since the run began
+        if builtin_profile(profile) is not None and is_lasting():
+            print(f"Announced: {follows} follows by itself, if its automation is on.")
+
+
 def print_inspection(found: "Inspection") -> None:
     """What became of samples, and where the UI shows it."""
     more = found.num_matches - len(found.samples)
@@ -126,7 +134,7 @@ def print_inspection(found: "Inspection") -> None:
         print(f"{sample.key:26} {sample.fate}")
         for line in sample.lines:
             print(f"  {line}")
-    print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")
+    _print_ui(f"artifacts/key/{found.artifact}")
 
 
 def print_changes(found: "SetChanges | None") -> None:
@@ -138,7 +146,7 @@ def print_changes(found: "SetChanges | None") -> None:
         print(f"setting   {setting}")
     if found.rows:
         print("samples   " + ", ".join(f"{count} {what}" for what, count in found.rows.items()))
-    print(f"UI        make ui, then open {ui_url()}/artifacts/key/{found.artifact}")
+    _print_ui(f"artifacts/key/{found.artifact}")
 
 
 def print_registered(registered: "RegisteredSet", profile: str = "pocket") -> None:
@@ -192,6 +200,12 @@ def print_released(result) -> None:
             + (f"{'-':>12}{'-':>8}" if sample is None else f"{population:12.2f}{sample:8.2f}")
             + ("" if ends is None else f"  {ends[0]:.2f} to {ends[1]:.2f}")
         )
+
+
+def _print_ui(page: str) -> None:
+    """Where a page of the UI is; a server that a command has started is gone by then."""
+    first = "" if is_lasting() else "make ui, then open "
+    print(f"UI        {first}{ui_url()}/{page}")
 
 
 def _print_scores(scores: "Sequence[BenchmarkScore]") -> None:

@@ -43,7 +43,7 @@ def print_retries(result: "RetriedSet") -> None:
 
     _print_table(COLUMNS, retry_rows(result), last_left=True)
     print()
-    print(retry_line(result))
+    print(fill(retry_line(result), 96, break_long_words=False))
     print(f"data set  {result.dataset}")
 
 

@@ -142,7 +142,9 @@ def _facts(outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 
 def format_figure(value: object) -> str:
-    """A figure as people read it: four digits of a fraction."""
+    """A figure as people read it: four digits of a fraction, and counts by name as a list."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {format_figure(own)}" for name, own in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -77,7 +77,7 @@ def publish_changes(after: str = "", before: str = "") -> SetChanges | None:
         lines += [f"{_name(new)} is the first data set of this caption set in the store."]
     else:
         made_before, made_after = outputs_of(store, old), outputs_of(store, new)
-        settings = list(_changed_settings(made_before, made_after))
+        settings = list(changed_settings(made_before, made_after))
         samples, rows = _changed_rows(store, made_before, made_after)
         lines += [f"From {_name(old)}", "", f"to {_name(new)}.", "", "## Settings", ""]
         cells = [tuple(map(plain_text, row)) for row in settings]
@@ -105,9 +105,15 @@ def _name(record: CuratedRecord) -> str:
     return f"{link_to_output(record.dataset)} ({plain_text(record.title)} UTC, {links.strip()})"
 
 
-def _changed_settings(
+def changed_settings(
     before: Mapping[str, Sequence[Manifest]], after: Mapping[str, Sequence[Manifest]]
 ) -> Iterator[tuple[str, str, str]]:
+    """The name of each setting that differs, and what it was and is.
+
+    Args:
+        before: What the stages made, as `outputs_of` finds it.
+        after: The same of the later data set.
+    """
     for stage in dict.fromkeys([*before, *after]):
         both = [*before.get(stage, ()), *after.get(stage, ())]
         if not all(manifest.parts for manifest in both):

@@ -11,12 +11,16 @@ from data_schemas.manifest import Manifest
 from data_schemas.records import SelectedImage
 from data_schemas.rejections import Rejection, RejectionReason
 from tasks.cards import artifact_key
+from tasks.curated_sets import find_curated, outputs_of
 from tasks.draw_dataset_card import CardSpec, CuratedSet
+from tasks.markdown import plain_text
 from tasks.prepare_source import Source, joined_path, prepare_source
+from tasks.publish_changes import changed_settings
 from tasks.rank_captions import RankSpec, rank_specs
 from tasks.select_images import SelectSpec
 from tasks.stage import Input, open_store
 from tokencompose_core.selection.fetch_images import UNUSABLE, forget_unusable
+from tokencompose_core.store.content_store import Store
 from tokencompose_core.store.history import History
 from tokencompose_core.store.left_out import can_be_opened, place_of, read_left_out
 from tokencompose_core.store.lineage import trace
@@ -24,6 +28,7 @@ from tokencompose_core.store.removal import remove_entries
 from tokencompose_core.store.tables import read_table
 
 COLUMNS = ("reason", "before", "tried", "mended", "still", "what a retry does")
+_MOST_CHARACTERS = 2000
 _FROM_URLS = "asked for again, as every run does"
 _LOOKED_AT = "looked at again; a file that changes is noticed by every run"
 _OPENED = (
@@ -82,6 +87,9 @@ class RetriedSet(BaseModel):
         report_path: Its card.
         reasons: What became of what was left out, by reason.
         made_again: How many outputs were forgotten because an image can be used after all.
+        compared_with: Key of the data set that left out what was left out before, if there was one.
+        settings: In what it was made otherwise, as `mask.box_threshold 0.4 -> 0.25`: what these
+            decide is mended, or not, by them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,6 +98,8 @@ class RetriedSet(BaseModel):
     report_path: str
     reasons: list[Retried]
     made_again: int
+    compared_with: str = ""
+    settings: list[str] = []
 
 
 class LeftOut(BaseModel):
@@ -98,10 +108,12 @@ class LeftOut(BaseModel):
     Attributes:
         rejections: All of it.
         forgotten: Keys of outputs that are made again.
+        card: Key of the card of the data set that left it out; there may be none.
     """
 
     rejections: list[Rejection]
     forgotten: list[str] = []
+    card: str = ""
 
 
 def find_left_out(config: CurateConfig) -> LeftOut:
@@ -113,7 +125,7 @@ def find_left_out(config: CurateConfig) -> LeftOut:
         if card.parts.get("title") == config.caption_set
     ]
     made = trace(store, cards[-1].key, "size") if cards and store.find(cards[-1].key) else []
-    return LeftOut(rejections=read_left_out(store, made))
+    return LeftOut(rejections=read_left_out(store, made), card=cards[-1].key if made else "")
 
 
 def prepare_again(config: CurateConfig, found: LeftOut) -> Source:
@@ -202,6 +214,7 @@ def publish_retries(
         for manifest in trace(store, curated.dataset, "size")
         if manifest.stage not in (SelectSpec.stage, RankSpec.stage)
     ]
+    compared_with, settings = _compare_settings(store, found, curated)
     after = {place_of(rejection) for rejection in read_left_out(store, made)}
     before: dict[RejectionReason, list[bool]] = {}
     for rejection in found.rejections:
@@ -221,8 +234,14 @@ def publish_retries(
             for reason, still in sorted(before.items())
         ],
         made_again=len(found.forgotten),
+        compared_with=compared_with,
+        settings=settings,
     )
-    lines = [f"# What was left out of {config.caption_set}, tried again", "", retry_line(result)]
+    lines = [
+        f"# What was left out of {config.caption_set}, tried again",
+        "",
+        plain_text(retry_line(result), _MOST_CHARACTERS),
+    ]
     lines += ["", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [f"| {' | '.join(row)} |" for row in retry_rows(result)]
     create_markdown_artifact(
@@ -245,10 +264,25 @@ def retry_line(result: RetriedSet) -> str:
     """All of it in one sentence."""
     before = sum(reason.before for reason in result.reasons)
     mended = sum(reason.mended for reason in result.reasons)
-    return (
+    line = (
         f"{before} left out before, {mended} of them mended;"
         f" outputs made again to look at images once more: {result.made_again}"
     )
+    if result.settings:
+        line += (
+            f". Before is {result.compared_with}, which was made with other settings,"
+            f" {', '.join(result.settings)}: what these decide was not mended by a retry"
+        )
+    return line
+
+
+def _compare_settings(store: Store, found: LeftOut, curated: CuratedSet) -> tuple[str, list[str]]:
+    """The data set before, and the settings that differ from it."""
+    if not found.card or not curated.card:
+        return "", []
+    old, new = find_curated(store, found.card), find_curated(store, curated.card)
+    changed = changed_settings(outputs_of(store, old), outputs_of(store, new))
+    return old.dataset, [f"{name} {was} -> {now}" for name, was, now in changed]
 
 
 def _note(found: LeftOut, manifests: Sequence[Manifest]) -> list[Rejection]:

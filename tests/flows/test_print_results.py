@@ -3,12 +3,16 @@
 import shlex
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from data_schemas.configs.curate_config import CurateConfig
+from flows.__main__ import main
 from flows.print_results import (
+    print_announced,
     print_evaluation,
     print_model,
     print_reach,
@@ -24,6 +28,7 @@ from tasks.register_captions import RegisteredSet
 from tasks.score_clip import ModelClipScore
 from tasks.stage import Input
 from tests.conftest import ROOT
+from tests.local_servers import QuietAnswers, free_port, http_server
 
 OWN = {"kind": "image_folder", "images_dir": "photos"}
 
@@ -113,6 +118,42 @@ def test_an_evaluation_of_prompts_alone_ends_with_its_page(capsys):
     """As the profile `pocket` asks for: MultiGen, and none of what `evaluation_of` makes."""
     print_evaluation(Evaluation(report_path="/store/findings/report.html"), None)
     assert "report    /store/findings/report.html" in capsys.readouterr().out
+
+
+class Healthy(QuietAnswers, BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(200, b"true")
+
+
+def test_who_has_a_server_is_not_told_to_start_one(capsys):
+    found = Evaluation(report_path="/store/findings/report.html")
+    with http_server(Healthy) as port:
+        url = f"http://127.0.0.1:{port}"
+        with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+            print_evaluation(found, None)
+            assert f"UI        {url}/runs" in capsys.readouterr().out
+            assert main(["ui"]) == 0
+            assert capsys.readouterr().out == f"The UI is up already, at {url}.\n"
+    url = f"http://127.0.0.1:{free_port()}"
+    with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+        print_evaluation(found, None)
+        assert f"UI        make ui, then open {url}/runs" in capsys.readouterr().out
+
+
+def test_who_starts_an_automation_by_a_command_hears_what_follows(tmp_path, capsys):
+    unfollowed = tmp_path / "mine.toml"
+    unfollowed.write_text("[curate]")
+    with (
+        http_server(Healthy) as port,
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}),
+    ):
+        print_announced("finetune", "pocket")
+        assert "finetune follows by itself" in capsys.readouterr().out
+        print_announced("finetune", str(unfollowed))
+        print_announced("finetune", str(tmp_path / "gone.toml"))
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        print_announced("finetune", "pocket")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("text", "follows"), [('base = "paper"', True), ("[curate]", False)])

@@ -11,7 +11,7 @@ from flows.__main__ import main
 from flows.curate import curate, ground
 from flows.retry_rejected import retry_rejected
 from tasks.prepare_source import prepare_source
-from tasks.retry_rejected import RetriedSet
+from tasks.retry_rejected import RetriedSet, retry_line
 from tasks.select_images import select_partitions
 from tests.flows.conftest import Base, DrawnSet, run_flow
 from tokencompose_core.pocket.floors.held_out import draw_held_out
@@ -95,3 +95,18 @@ def test_url_that_answers_now_is_mended_and_what_models_decide_is_not(
     before, tried, mended, still = rows["phrase-without-box"][:4]
     assert (tried, mended) == ("0", "0")
     assert before == still
+
+
+def test_what_another_setting_decides_is_not_called_mended_by_a_retry(base: Base, drawn: DrawnSet):
+    strict = run_flow(curate, drawn.config(mask={"box_threshold": 0.6}))
+    retried = run_flow(retry_rejected, drawn.config()).result
+    assert counts(retried)["phrase-without-box"][2] > 0
+    assert retried.compared_with == strict.result.dataset
+    assert retried.settings == ["mask.box_threshold 0.6 -> 0.25"]
+    assert (
+        f"Before is {strict.result.dataset}, which was made with other settings,"
+        " mask.box_threshold 0.6 -> 0.25: what these decide was not mended by a retry"
+    ) in retry_line(retried)
+    same = run_flow(retry_rejected, drawn.config(mask={"box_threshold": 0.6})).result
+    assert (same.compared_with, same.settings) == (strict.result.dataset, [])
+    assert retry_line(same).endswith(": 0")

@@ -57,6 +57,16 @@ def test_first_of_each_reason_are_shown_with_what_exactly():
     assert "| lone | phrase-without-box | a cat |" in card
 
 
+def test_counts_by_name_are_shown_as_a_list():
+    other = "mask-v2-0000"
+    facts = {"rows_taken_over": 41, "taken_over_from": {other: 37, "mask-v2-0001": 4}}
+    made = open_store().publish(
+        f"mask-v2-{4:032x}", "mask", lambda folder: {"num_in": 41, "num_out": 41, "facts": facts}
+    )
+    card = shown(stage_card([Outcome(made, "Completed")]))
+    assert f"| taken_over_from | {other}: 37, mask-v2-0001: 4 |" in card
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_error_names_some_that_were_left_out_for_each_reason_and_where_all_are_listed():
     missing = [lost(f"m{i}", RejectionReason.IMAGE_MISSING, f"wrong/{i}.jpg") for i in range(8)]

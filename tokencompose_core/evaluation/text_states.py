@@ -1,5 +1,6 @@
 """What the text encoders say of prompts, computed once for all images of them."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,9 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
 
+_LOGGER = logging.getLogger(__name__)
+# Of a prompt, in a line of the log.
+_SHOWN_CHARACTERS = 60
 # A pipeline takes these in place of prompts; the pooled one is Stable Diffusion XL's alone.
 _KEYWORDS = ("prompt_embeds", "pooled_prompt_embeds")
 
@@ -39,12 +43,15 @@ def encode_prompts(
 ) -> TextStates:
     """Encode each distinct prompt once, and the empty one.
 
+    A warning says how many prompts are longer than a text encoder reads, which leaves out the rest.
+
     Args:
         pipeline: A loaded Stable Diffusion.
         prompts: In any order, with repetitions; at least one.
         batch_size: Prompts at once.
     """
     distinct = list(dict.fromkeys(prompts))
+    _warn_of_cut(pipeline, distinct)
     of_prompt: dict[str, tuple[Tensor, ...]] = {}
     for start in range(0, len(distinct), batch_size):
         batch = distinct[start : start + batch_size]
@@ -54,6 +61,26 @@ def encode_prompts(
     known = dict(zip(_KEYWORDS, (state[None] for state in of_prompt[distinct[0]]), strict=False))
     of_nothing = _encode(pipeline, None, guidance=True, **known)[1::2]
     return TextStates(of_prompt, tuple(states[0] for states in of_nothing))
+
+
+def _warn_of_cut(pipeline: DiffusionPipeline, prompts: Sequence[str]) -> None:
+    """Say in one line what a pipeline says of each batch, with all the padding that it cuts off."""
+    tokenizers = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2")]
+    limits = [(own, own.model_max_length) for own in tokenizers if own is not None]
+    cut = [
+        prompt
+        for prompt in prompts
+        if any(len(own(prompt, verbose=False).input_ids) > limit for own, limit in limits)
+    ]
+    if cut:
+        _LOGGER.warning(
+            "%d of %d prompts are longer than the text encoder reads, %d tokens with those at both"
+            " ends; it does not read the rest. The first begins: %s",
+            len(cut),
+            len(prompts),
+            min(limit for _, limit in limits),
+            cut[0][:_SHOWN_CHARACTERS],
+        )
 
 
 def _encode(
